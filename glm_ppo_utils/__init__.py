@@ -1,0 +1,1 @@
+"""PPO on ChatGLM with a solver in the place of the reward model."""
