@@ -1,0 +1,160 @@
+"""ChatGLM3's tokenizer: SentencePiece pieces, command tokens, left padding.
+
+The file travels inside checkpoint folders (``trust_remote_code=True``), so it imports nothing of
+this package. Vocabulary layout: the SentencePiece pieces first (``<unk>`` = 0 is also the padding,
+``</s>`` = 2 ends an answer), then the command tokens in the order of ``COMMANDS``.
+"""
+
+import shutil
+from pathlib import Path
+
+from sentencepiece import SentencePieceProcessor
+from transformers import PreTrainedTokenizer
+
+PREFIX = ["[gMASK]", "sop"]
+ROLES = ["<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"]
+COMMANDS = ["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop", *ROLES]
+
+
+class ChatGLMTokenizer(PreTrainedTokenizer):
+    """SentencePiece tokenizer with ChatGLM3's chat prompt.
+
+    Parameters
+    ----------
+    vocab_file : str
+        A SentencePiece model (``tokenizer.model``).
+
+    Notes
+    -----
+    Command tokens are never read from text: a user who types ``<|assistant|>`` gets ordinary
+    pieces, as in the published tokenizer. Batches are padded on the left, because a decoder
+    continues from the last position, and carry ``position_ids`` that start at the first real token.
+    """
+
+    vocab_files_names = {"vocab_file": "tokenizer.model"}
+    model_input_names = ["input_ids", "attention_mask", "position_ids"]
+
+    def __init__(self, vocab_file, **kwargs):
+        self.vocab_file = vocab_file
+        self.pieces = SentencePieceProcessor(model_file=str(vocab_file))
+        size = self.pieces.get_piece_size()
+        self.command_ids = {name: size + i for i, name in enumerate(COMMANDS)}
+        defaults = {
+            "unk_token": "<unk>",
+            "pad_token": "<unk>",
+            "eos_token": "</s>",
+            "additional_special_tokens": COMMANDS,
+            "padding_side": "left",
+            "clean_up_tokenization_spaces": False,
+            "spaces_between_special_tokens": False,
+            "split_special_tokens": True,
+        }
+        super().__init__(**{**defaults, **kwargs})
+
+    # -- vocabulary ---------------------------------------------------------------------------
+
+    @property
+    def vocab_size(self):
+        return self.pieces.get_piece_size() + len(COMMANDS)
+
+    def get_vocab(self):
+        vocab = {self.pieces.id_to_piece(i): i for i in range(self.pieces.get_piece_size())}
+        return {**vocab, **self.command_ids}
+
+    def _convert_token_to_id(self, token):
+        command = self.command_ids.get(token)
+        return self.pieces.piece_to_id(token) if command is None else command
+
+    def _convert_id_to_token(self, index):
+        size = self.pieces.get_piece_size()
+        if 0 <= index < size:
+            return self.pieces.id_to_piece(index)
+        # The embedding may be padded beyond the vocabulary: such ids decode to nothing.
+        return COMMANDS[index - size] if index - size < len(COMMANDS) else self.unk_token
+
+    def get_command(self, token):
+        """Id of a command token such as ``<|user|>``."""
+        if token not in self.command_ids:
+            raise ValueError(f"{token!r} is not a command token; there are {', '.join(COMMANDS)}")
+        return self.command_ids[token]
+
+    # -- text <-> pieces ----------------------------------------------------------------------
+
+    def _tokenize(self, text, **kwargs):
+        return self.pieces.encode(text, out_type=str)
+
+    def convert_tokens_to_string(self, tokens):
+        return self.pieces.decode([t for t in tokens if t not in self.command_ids])
+
+    def build_inputs_with_special_tokens(self, token_ids_0, token_ids_1=None):
+        """``[gMASK] sop A [B </s>]``: every sequence starts with the generation prefix."""
+        ids = [self.get_command(name) for name in PREFIX] + list(token_ids_0)
+        return ids if token_ids_1 is None else ids + list(token_ids_1) + [self.eos_token_id]
+
+    # -- chat ---------------------------------------------------------------------------------
+
+    def build_single_message(self, role, metadata, message):
+        """Ids of one turn: the role token, the metadata line, the message."""
+        header = self.pieces.encode(f"{metadata}\n")
+        return [self.get_command(f"<|{role}|>"), *header, *self.pieces.encode(message)]
+
+    def build_chat_input(self, query, history=None, role="user"):
+        """Prompt of a chat, ending in ``<|assistant|>``, as a batch of one of tensors.
+
+        Parameters
+        ----------
+        query : str
+            The newest message.
+        history : list of dict, optional
+            Earlier turns, ``{"role", "content"}`` and optionally ``"metadata"``.
+        """
+        ids = []
+        for turn in history or []:
+            ids += self.build_single_message(
+                turn["role"], turn.get("metadata", ""), turn["content"]
+            )
+        ids += self.build_single_message(role, "", query)
+        ids.append(self.get_command("<|assistant|>"))
+        return self.batch_encode_plus([ids], return_tensors="pt", is_split_into_words=True)
+
+    # -- batches ------------------------------------------------------------------------------
+
+    # The signature without `padding_side` is the published one. transformers 4.45 and later pass
+    # that argument and fail here; notebook 04 shows it.
+    def _pad(
+        self,
+        encoded_inputs,
+        max_length=None,
+        padding_strategy=None,
+        pad_to_multiple_of=None,
+        return_attention_mask=None,
+    ):
+        if self.padding_side != "left":
+            raise ValueError("ChatGLM pads on the left only; leave padding_side='left'")
+        ids = encoded_inputs[self.model_input_names[0]]
+        length = len(ids)
+        mask = encoded_inputs.setdefault("attention_mask", [1] * length)
+        positions = encoded_inputs.setdefault("position_ids", list(range(length)))
+        target = self._padded_length(length, max_length, padding_strategy, pad_to_multiple_of)
+        missing = target - length
+        if missing > 0:
+            encoded_inputs["attention_mask"] = [0] * missing + list(mask)
+            encoded_inputs["position_ids"] = [0] * missing + list(positions)
+            encoded_inputs[self.model_input_names[0]] = [self.pad_token_id] * missing + list(ids)
+        return encoded_inputs
+
+    @staticmethod
+    def _padded_length(length, max_length, strategy, multiple):
+        """Length after padding. ``pad`` has turned "longest" into "max_length" for a batch."""
+        name = getattr(strategy, "value", strategy)
+        if name in (None, "do_not_pad"):
+            return length
+        target = length if name == "longest" or max_length is None else max_length
+        return -(-target // multiple) * multiple if multiple else target
+
+    def save_vocabulary(self, save_directory, filename_prefix=None):
+        name = (f"{filename_prefix}-" if filename_prefix else "") + "tokenizer.model"
+        target = Path(save_directory) / name
+        if Path(self.vocab_file).resolve() != target.resolve():
+            shutil.copyfile(self.vocab_file, target)
+        return (str(target),)
