@@ -1,0 +1,440 @@
+"""Notebook 05: the PPO loop, around TRL's classic ``PPOTrainer``.
+
+The loop takes a policy with a value head and a reward function. It knows neither ChatGLM nor
+linear programs: ``add_value_head`` prepared the first, ``Evaluator`` is one example of the second.
+"""
+
+import json
+import time
+import warnings
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase, set_seed
+from trl import PPOConfig, PPOTrainer, PreTrainedModelWrapper
+from trl.core import logprobs_from_logits
+
+from glm_ppo_utils.checkpoints import Checkpoints
+from glm_ppo_utils.rollout import RewardFn, Rollout, evaluate, grade, respond, summary
+
+
+@dataclass(frozen=True)
+class PPOSettings:
+    """Knobs of PPO. Names and defaults follow Schulman et al. (2017) and TRL's ``PPOConfig``.
+
+    Attributes
+    ----------
+    steps, batch_size, mini_batch_size, epochs : int
+        PPO steps; responses sampled per step; responses per optimiser step; passes over a batch.
+    max_new_tokens : int
+        Length limit of a response.
+    policy_lr, value_lr : float
+        Adam's learning rates, one group for the policy and one for the value head. The head starts
+        from random weights and has to keep up with a changing policy, so it learns much faster.
+    value_warmup : int
+        First steps in which only the value head learns.
+    value_coef, clip, value_clip, gamma, lam : float
+        Weight of the value loss, clip ranges of ratio and value, discount and lambda of GAE.
+    kl_coef, kl_target : float
+        Coefficient of the KL penalty: fixed when `kl_target` is None, else adapted towards it
+        (in nats per response; Ziegler et al. 2019, section 2.2).
+    max_grad_norm : float
+        Gradient norm above which a gradient is scaled down.
+    temperature : float
+        Sampling temperature of rollouts; PPO's log-probabilities assume 1.
+    eval_every, eval_problems : int
+        Steps between evaluations on the first `eval_problems` held-out problems; 0 turns it off.
+    checkpoint_every : int
+        Steps between checkpoints.
+    """
+
+    steps: int = 120
+    batch_size: int = 64
+    mini_batch_size: int = 16
+    epochs: int = 4
+    max_new_tokens: int = 128
+    policy_lr: float = 1e-4
+    value_lr: float = 5e-3
+    value_warmup: int = 0
+    value_coef: float = 0.5
+    clip: float = 0.2
+    value_clip: float = 0.2
+    gamma: float = 1.0
+    lam: float = 0.95
+    kl_coef: float = 0.05
+    kl_target: float | None = None
+    max_grad_norm: float = 1.0
+    eval_every: int = 20
+    eval_problems: int = 200
+    checkpoint_every: int = 20
+    rollout_batch_size: int = 128
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.batch_size % self.mini_batch_size:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of mini_batch_size "
+                f"{self.mini_batch_size}; change one of them"
+            )
+
+
+class ResponseTrainer(PPOTrainer):
+    """TRL's trainer, computing on the columns of the responses only.
+
+    Queries and responses are joined and padded on the left, so the responses are the last columns
+    of a batch. TRL carries log-probabilities, logits and values of every position through its
+    losses and masks the prompt away; here the prompt's columns are dropped at once. Same losses,
+    and less to compute: `test_ppo.py` compares the two.
+    """
+
+    def batched_forward_pass(
+        self, model, queries, responses, model_inputs, return_logits=False, response_masks=None
+    ):
+        """Log-probabilities, logits, values and mask, each ``[batch, longest response]``."""
+        model.eval()  # no dropout, so that the first ratio of every batch is exactly 1
+        width = max(len(r) for r in responses)
+        parts = []
+        for start in range(0, len(queries), self.config.mini_batch_size):
+            rows = slice(start, start + self.config.mini_batch_size)
+            inputs = {name: value[rows] for name, value in model_inputs.items()}
+            inputs = _without_empty_columns(inputs)
+            logits, _, values = model(**inputs)
+            logits = logits[:, -width - 1 : -1]
+            logprobs = logprobs_from_logits(logits, inputs["input_ids"][:, -width:])
+            parts.append((logprobs, logits if return_logits else None, values[:, -width - 1 : -1]))
+        logprobs, logits, values = zip(*parts, strict=True)
+        mask = torch.zeros(len(queries), width, dtype=torch.long, device=logprobs[0].device)
+        for row, response in enumerate(responses):
+            mask[row, width - len(response) :] = 1
+        logits = torch.cat(logits) if return_logits else None
+        return torch.cat(logprobs), logits, torch.cat(values), mask
+
+
+def _without_empty_columns(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Drop leading columns in which every row is padding."""
+    first = int(inputs["attention_mask"].any(dim=0).nonzero()[0])
+    return {name: value[:, first:] for name, value in inputs.items()}
+
+
+class PPORun:
+    """One PPO training run in one folder; calling :meth:`train` again resumes it.
+
+    Parameters
+    ----------
+    policy : trl.PreTrainedModelWrapper
+        Causal language model with a value head, values ``[batch, sequence]``
+        (see ``glm_ppo_utils.chatglm.add_value_head``).
+    tokenizer : PreTrainedTokenizerBase
+    reward_fn : callable
+        ``(prompts, completions, **columns) -> list[float]``: one finite reward per response.
+    problems : sequence
+        Training problems, dataclasses with ``text`` (the prompt); the other fields are the columns.
+    settings : PPOSettings
+    out_dir : Path
+        Holds ``log.jsonl`` (a row per step), ``eval.jsonl``, ``tensorboard/``, ``checkpoints/``.
+    heldout : sequence, optional
+        Problems for evaluation during training.
+    grader : callable, optional
+        The yardstick of the exact and parse rates in the log; `reward_fn` when left out. Pass the
+        evaluator here to train on another reward and still see what is exact.
+    progress : bool
+        Show a progress bar.
+
+    Raises
+    ------
+    TypeError
+        When `policy` has no value head.
+    ValueError
+        When there are no problems, or `out_dir` holds a run with other settings.
+    OSError
+        When `out_dir` cannot be written.
+    """
+
+    def __init__(
+        self,
+        policy: PreTrainedModelWrapper,
+        tokenizer: PreTrainedTokenizerBase,
+        reward_fn: RewardFn,
+        problems: Sequence,
+        settings: PPOSettings,
+        out_dir: Path | str,
+        heldout: Sequence = (),
+        grader: RewardFn | None = None,
+        progress: bool = True,
+    ):
+        if not isinstance(policy, PreTrainedModelWrapper):
+            raise TypeError(
+                f"the policy is a {type(policy).__name__} without a value head; "
+                "wrap it with add_value_head(policy) first"
+            )
+        if not problems:
+            raise ValueError("no problems to train on; pass at least one")
+        self.policy, self.tokenizer = policy, tokenizer
+        self.reward_fn, self.grader = reward_fn, grader or reward_fn
+        self.problems, self.heldout = list(problems), list(heldout)[: settings.eval_problems]
+        self.settings, self.out_dir, self.progress = settings, Path(out_dir), progress
+        self._claim_folder()
+        self.checkpoints = Checkpoints(self.out_dir / "checkpoints")
+        self.trainer = self._trainer()
+
+    # -- the loop -----------------------------------------------------------------------------
+
+    def train(self) -> list[dict[str, float]]:
+        """Run the steps that are still to do, and return the log of all steps.
+
+        Ctrl-C saves a checkpoint and raises ``KeyboardInterrupt``.
+        """
+        start = self._resume()
+        steps = range(start, self.settings.steps)
+        self._tensorboard = SummaryWriter(self.out_dir / "tensorboard", purge_step=start)
+        bar = tqdm(steps, desc="PPO", initial=start, total=self.settings.steps, unit="step")
+        bar.disable = bar.disable or not self.progress
+        done = start
+        try:
+            for step in bar:
+                row = self.step(step)
+                done = step + 1
+                self._write("log.jsonl", row)
+                bar.set_postfix(reward=f"{row['reward']:.2f}", exact=f"{row['exact']:.2f}")
+                self._after_step(done)
+        except KeyboardInterrupt:
+            self._save(done)
+            raise
+        finally:
+            self._tensorboard.close()
+        return self.log()
+
+    def step(self, step: int) -> dict[str, float]:
+        """One PPO step: sample, score, optimise. Returns its row of the log."""
+        # Everything random in a step follows from (seed, step), so a resumed run repeats it.
+        set_seed(self.settings.seed * 100_003 + step)
+        clock = _Clock()
+        self._set_learning_rates(step)
+        batch = self.batch(step)
+        with clock("generate"):
+            rollouts = self.rollout(batch)
+        answers = [r.text for r in rollouts]
+        with clock("score"):
+            rewards = grade(self.reward_fn, batch, answers)
+            own = self.grader is self.reward_fn
+            grades = rewards if own else grade(self.grader, batch, answers)
+        with clock("optimise"):
+            stats = self._optimise(rollouts, rewards)
+        graded = summary(grades)
+        return {
+            "step": step,
+            **summary(rewards),
+            "exact": graded["exact"],
+            "parsed": graded["parsed"],
+            **stats,
+            "response_tokens": float(np.mean([len(r.response) for r in rollouts])),
+            **{f"seconds_{name}": seconds for name, seconds in clock.seconds.items()},
+        }
+
+    def batch(self, step: int) -> list:
+        """Problems of a step: a shuffled pass over all of them, then another shuffle."""
+        size, count = self.settings.batch_size, len(self.problems)
+        rows = []
+        for k in range(step * size, (step + 1) * size):
+            epoch, place = divmod(k, count)
+            rows.append(self.problems[self._order(epoch)[place]])
+        return rows
+
+    def rollout(self, problems: Sequence, temperature: float = 1.0) -> list[Rollout]:
+        """Responses of the policy to `problems`."""
+        s = self.settings
+        prompts = [p.text for p in problems]
+        model = self.trainer.accelerator.unwrap_model(self.policy)
+        return respond(
+            model, self.tokenizer, prompts, s.max_new_tokens, temperature, s.rollout_batch_size
+        )
+
+    def evaluate(self, problems: Sequence | None = None, temperature: float = 1.0) -> dict:
+        """Reward, exact and parse rate on `problems` (the held-out ones when left out)."""
+        s = self.settings
+        problems = self.heldout if problems is None else problems
+        model = self.trainer.accelerator.unwrap_model(self.policy)
+        return evaluate(model, self.tokenizer, problems, self.grader, s.max_new_tokens, temperature)
+
+    def log(self) -> list[dict[str, float]]:
+        """Rows of ``log.jsonl``."""
+        return read_jsonl(self.out_dir / "log.jsonl")
+
+    # -- parts --------------------------------------------------------------------------------
+
+    def _trainer(self) -> ResponseTrainer:
+        s = self.settings
+        config = PPOConfig(
+            batch_size=s.batch_size,
+            mini_batch_size=s.mini_batch_size,
+            ppo_epochs=s.epochs,
+            learning_rate=s.policy_lr,
+            vf_coef=s.value_coef,
+            cliprange=s.clip,
+            cliprange_value=s.value_clip,
+            gamma=s.gamma,
+            lam=s.lam,
+            init_kl_coef=s.kl_coef,
+            adap_kl_ctrl=s.kl_target is not None,
+            target=s.kl_target or 6.0,
+            max_grad_norm=s.max_grad_norm,
+            seed=s.seed,
+            remove_unused_columns=False,
+        )
+        head = [p for n, p in self.policy.named_parameters() if "v_head" in n]
+        heads = {id(p) for p in head}
+        body = [p for p in self.policy.parameters() if p.requires_grad and id(p) not in heads]
+        optimizer = torch.optim.Adam(
+            [{"params": body, "lr": s.policy_lr}, {"params": head, "lr": s.value_lr}]
+        )
+        with warnings.catch_warnings():
+            # Deprecation notices of the pinned TRL, and "no dataset": batches are made here.
+            warnings.simplefilter("ignore")
+            trainer = ResponseTrainer(
+                config, self.policy, None, self.tokenizer, optimizer=optimizer
+            )
+        # TRL keeps a generator here, which is empty after the first clipping.
+        trainer.model_params = body + head
+        return trainer
+
+    def _optimise(self, rollouts: list[Rollout], rewards: list[float]) -> dict[str, float]:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The average ratio")
+            stats = self.trainer.step(
+                [r.query for r in rollouts],
+                [r.response for r in rollouts],
+                [torch.tensor(r, dtype=torch.float32) for r in rewards],
+            )
+        return {
+            "kl": float(stats["objective/kl"]),
+            "kl_coef": float(stats["objective/kl_coef"]),
+            "entropy": float(stats["ppo/policy/entropy"]),
+            "clip_fraction": float(stats["ppo/policy/clipfrac"]),
+            "ratio": float(np.mean(stats["ppo/policy/ratio"])),
+            "approx_kl": float(stats["ppo/policy/approxkl"]),
+            "policy_loss": float(stats["ppo/loss/policy"]),
+            "value_loss": float(stats["ppo/loss/value"]),
+            "explained_variance": float(stats["ppo/val/var_explained"]),
+        }
+
+    def _set_learning_rates(self, step: int) -> None:
+        s = self.settings
+        policy, value = self.trainer.optimizer.param_groups
+        policy["lr"] = 0.0 if step < s.value_warmup else s.policy_lr
+        value["lr"] = s.value_lr
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if getattr(self, "_order_cache", (None,))[0] != epoch:
+            rng = np.random.default_rng([self.settings.seed, epoch])
+            self._order_cache = (epoch, rng.permutation(len(self.problems)))
+        return self._order_cache[1]
+
+    def _after_step(self, done: int) -> None:
+        s = self.settings
+        last = done == s.steps
+        if s.eval_every and self.heldout and (last or done % s.eval_every == 0):
+            self._write("eval.jsonl", self._held_out_row(done))
+        if last or done % s.checkpoint_every == 0:
+            self._save(done)
+
+    def _held_out_row(self, done: int) -> dict[str, float]:
+        sampled, greedy = self.evaluate(temperature=1.0), self.evaluate(temperature=0.0)
+        rows = {f"sampled_{k}": v for k, v in sampled.items()}
+        return {"step": done, **rows, **{f"greedy_{k}": v for k, v in greedy.items()}}
+
+    # -- the folder ---------------------------------------------------------------------------
+
+    def _claim_folder(self) -> None:
+        """Make the folder, or make sure that it holds a run with these settings."""
+        try:
+            self.out_dir.mkdir(parents=True, exist_ok=True)
+            path = self.out_dir / "settings.json"
+            mine = asdict(self.settings)
+            theirs = json.loads(path.read_text()) if path.exists() else mine
+            path.write_text(json.dumps({**mine, **theirs}, indent=1))
+        except OSError as error:
+            raise OSError(
+                f"cannot write to {self.out_dir}: {error.strerror}; pass another out_dir"
+            ) from error
+        free = {"steps", "eval_every", "eval_problems", "checkpoint_every"}
+        changed = [k for k in mine if k not in free and theirs.get(k) != mine[k]]
+        if changed:
+            name = changed[0]
+            raise ValueError(
+                f"{self.out_dir} holds a run with {name}={theirs.get(name)}, not {mine[name]}; "
+                "use its settings to resume it, or another out_dir to start afresh"
+            )
+
+    def _save(self, done: int) -> None:
+        self.checkpoints.save(
+            done,
+            {
+                "parameters": _trainable(self.policy),
+                "optimizer": self.trainer.optimizer.state_dict(),
+                "kl_coef": self.trainer.kl_ctl.value,
+            },
+        )
+
+    def _resume(self) -> int:
+        """Load the newest good checkpoint; the number of steps that are done."""
+        done, state = self.checkpoints.load_newest()
+        if state is not None:
+            own = dict(self.policy.named_parameters())
+            with torch.no_grad():
+                for name, value in state["parameters"].items():
+                    own[name].copy_(value)
+            self.trainer.optimizer.load_state_dict(state["optimizer"])
+            self.trainer.kl_ctl.value = state["kl_coef"]
+        for name, first in (("log.jsonl", done), ("eval.jsonl", done + 1)):
+            self._truncate(self.out_dir / name, first)
+        return done
+
+    def _truncate(self, path: Path, step: int) -> None:
+        """Drop rows of steps that will be run again, and a row that was cut while written."""
+        rows = [r for r in read_jsonl(path) if r["step"] < step]
+        scratch = path.with_suffix(".tmp")
+        scratch.write_text("".join(json.dumps(r) + "\n" for r in rows))
+        scratch.replace(path)
+
+    def _write(self, name: str, row: dict[str, float]) -> None:
+        with (self.out_dir / name).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        group = name.removesuffix(".jsonl")
+        for key, value in row.items():
+            self._tensorboard.add_scalar(f"{group}/{key}", value, row["step"])
+
+
+def read_jsonl(path: Path | str) -> list[dict]:
+    """Rows of a JSON-lines log; a last line that was cut while written is left out."""
+    path = Path(path)
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _trainable(policy: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters that learn: all of a small policy, adapter and value head under LoRA."""
+    return {n: p.detach().cpu().clone() for n, p in policy.named_parameters() if p.requires_grad}
+
+
+class _Clock:
+    """Seconds of each phase of a step."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str):
+        start = time.perf_counter()
+        yield
+        self.seconds[phase] = time.perf_counter() - start

@@ -1,0 +1,154 @@
+"""Notebook 02: supervised fine-tuning, the policy before reinforcement learning."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+
+from glm_ppo_utils.chat import encode_answer, encode_prompt
+
+IGNORED = -100  # the label that PyTorch's cross-entropy leaves out
+
+
+@dataclass(frozen=True)
+class SFTSettings:
+    """Knobs of supervised fine-tuning.
+
+    Attributes
+    ----------
+    steps, batch_size : int
+        Optimiser steps, and demonstrations per step.
+    learning_rate : float
+        Peak of AdamW's learning rate, after `warmup` and before cosine decay to zero.
+    warmup : float
+        Share of the steps in which the learning rate rises linearly.
+    problems, error_rate : int, float
+        Demonstrations made, and the share that carries one error.
+    eval_every : int
+        Steps between two measurements of the loss on held-out demonstrations.
+    seed : int
+        Order of the batches.
+    """
+
+    steps: int = 1000
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    problems: int = 8000
+    error_rate: float = 0.4
+    eval_every: int = 100
+    seed: int = 0
+
+
+class Demonstrations(Dataset):
+    """Prompts with answers as token ids; only the answer's tokens carry loss.
+
+    Parameters
+    ----------
+    pairs : sequence of (str, str)
+        Prompt and answer texts.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase):
+        self.items = []
+        for prompt, answer in pairs:
+            head, tail = encode_prompt(tokenizer, prompt), encode_answer(tokenizer, answer)
+            self.items.append({"input_ids": head + tail, "labels": [IGNORED] * len(head) + tail})
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        return self.items[index]
+
+
+@dataclass
+class LeftPad:
+    """Collate items into tensors ``[batch, sequence]``, padded on the left."""
+
+    tokenizer: PreTrainedTokenizerBase
+
+    def __call__(self, items: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        batch = self.tokenizer.pad(
+            [{"input_ids": item["input_ids"]} for item in items],
+            padding=True,
+            return_tensors="pt",
+        )
+        length = batch["input_ids"].shape[1]
+        labels = [[IGNORED] * (length - len(i["labels"])) + i["labels"] for i in items]
+        return {**batch, "labels": torch.tensor(labels)}
+
+
+def train_sft(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Sequence[tuple[str, str]],
+    heldout: Sequence[tuple[str, str]],
+    settings: SFTSettings,
+    out_dir: Path,
+    progress: bool = True,
+) -> list[dict[str, float]]:
+    """Fine-tune `model` in place on (prompt, answer) texts by Hugging Face's ``Trainer``.
+
+    Returns
+    -------
+    list of dict
+        The log: ``step`` with ``loss`` (training) or ``eval_loss`` (held-out), in nats per answer
+        token. Also written to ``out_dir/sft_log.json``.
+
+    Raises
+    ------
+    ValueError
+        When there is nothing to train on.
+    """
+    if not train:
+        raise ValueError("no demonstrations to train on; pass at least one (prompt, answer) pair")
+    out_dir = Path(out_dir)
+    trainer = Trainer(
+        model=model,
+        args=_arguments(settings, out_dir, evaluate=bool(heldout), progress=progress),
+        train_dataset=Demonstrations(train, tokenizer),
+        eval_dataset=Demonstrations(heldout, tokenizer) if heldout else None,
+        data_collator=LeftPad(tokenizer),
+    )
+    trainer.train()
+    model.eval()
+    log = [_row(r) for r in trainer.state.log_history if "loss" in r or "eval_loss" in r]
+    (out_dir / "sft_log.json").write_text(json.dumps(log, indent=1))
+    return log
+
+
+def _row(record: dict) -> dict[str, float]:
+    return {k: record[k] for k in ("step", "loss", "eval_loss", "learning_rate") if k in record}
+
+
+def _arguments(
+    settings: SFTSettings, out_dir: Path, evaluate: bool, progress: bool
+) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(out_dir),
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_ratio=settings.warmup,
+        weight_decay=settings.weight_decay,
+        evaluation_strategy="steps" if evaluate else "no",
+        eval_steps=settings.eval_every,
+        logging_steps=max(1, settings.eval_every // 5),
+        group_by_length=True,  # less padding: a third of a short batch is padding otherwise
+        save_strategy="no",
+        report_to=[],
+        seed=settings.seed,
+        use_cpu=not torch.cuda.is_available(),
+        disable_tqdm=not progress,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        label_names=["labels"],
+    )
