@@ -116,18 +116,15 @@ class SelfAttention(nn.Module):
             value = torch.cat([past_value, value])
         context = F.scaled_dot_product_attention(
             query.permute(1, 2, 0, 3),
-            self._shared(key),
-            self._shared(value),
+            key.permute(1, 2, 0, 3),
+            value.permute(1, 2, 0, 3),
             attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0,
             is_causal=mask is None and len(query) == len(key),
+            enable_gqa=heads != groups,
         )
         output = self.dense(context.permute(2, 0, 1, 3).flatten(2))
         return output, (key, value) if use_cache else None
-
-    def _shared(self, x: torch.Tensor) -> torch.Tensor:
-        """``[sequence, batch, groups, head_dim]`` to ``[batch, heads, sequence, head_dim]``."""
-        return x.permute(1, 2, 0, 3).repeat_interleave(self.heads // self.groups, dim=1)
 
 
 class MLP(nn.Module):
