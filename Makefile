@@ -1,15 +1,44 @@
 # Every target creates .venv on first use. PYTHON=python3.12 picks another interpreter.
 PYTHON ?= python3.11
-VENV := .venv
-BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+BIN := .venv/bin
+READY := .venv/.ready
 
-.PHONY: run test lab notebooks lint lock clean
+# Stored outputs and comparisons must not depend on terminals, warnings or thread races.
+export TQDM_DISABLE ?= 1
+export PYTHONWARNINGS ?= ignore
+export TOKENIZERS_PARALLELISM = false
 
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[notebooks,tests]" -c constraints.txt
-	touch $@
+NOTEBOOKS := $(sort $(wildcard notebooks/0*.ipynb))
+EXECUTE := $(BIN)/jupyter nbconvert --to notebook --execute --ExecutePreprocessor.timeout=3600 \
+  --ExecutePreprocessor.record_timing=False
+NBVAL := GLM_PPO_QUICK=1 GLM_PPO_PROFILE=tiny $(BIN)/python -m pytest -q --nbval-current-env --nbval-cell-timeout=900
+
+.PHONY: run test lab notebooks lint lock
+
+run: $(READY) ## run the series top to bottom; executed copies in build/run
+	@for notebook in $(NOTEBOOKS); do \
+	  echo "== $$notebook"; $(EXECUTE) --output-dir build/run $$notebook || exit 1; \
+	done
+	$(BIN)/python -m glm_ppo_utils.pipeline summary
+
+test: $(READY) lint ## unit tests, then the notebooks with few training steps
+	$(BIN)/python -m pytest -q tests
+	$(NBVAL) --nbval notebooks/01_rlhf_background.ipynb notebooks/04_glm_head_fix.ipynb
+	$(NBVAL) --nbval-lax notebooks/02_sft_warm_start.ipynb notebooks/03_evaluator_as_reward.ipynb \
+	  notebooks/05_ppo_loop.ipynb
+
+lab: $(READY) ## open the series in JupyterLab
+	TQDM_DISABLE=0 $(BIN)/jupyter lab notebooks
+
+notebooks: $(READY) ## execute all five in order and store their outputs
+	@for notebook in $(NOTEBOOKS); do \
+	  echo "== $$notebook"; $(EXECUTE) --inplace $$notebook || exit 1; \
+	done
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy glm_ppo_utils/evaluator
 
 lock: ## rewrite constraints.txt from pyproject.toml
 	$(PYTHON) -m venv build/lock
@@ -18,3 +47,8 @@ lock: ## rewrite constraints.txt from pyproject.toml
 	  --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file constraints.txt pyproject.toml
 	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[notebooks,tests]" -c constraints.txt
+	@touch $@

@@ -1,0 +1,103 @@
+"""What one notebook hands to the next: data, tokenizer, SFT policy, found or made on the spot."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from transformers import set_seed
+
+from glm_ppo_utils import problems as word_problems
+from glm_ppo_utils.chatglm import load_policy, load_tokenizer, save_checkpoint, write_checkpoint
+from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
+from glm_ppo_utils.problems import Problem
+from glm_ppo_utils.profiles import Profile
+from glm_ppo_utils.sft import train_sft
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def runs_dir(profile: Profile) -> Path:
+    """Folder of a profile's results: ``runs/<name>-<fingerprint of its settings>``.
+
+    Another setting is another folder, so nothing stale is picked up. ``GLM_PPO_RUNS`` moves
+    ``runs`` elsewhere.
+    """
+    settings = json.dumps(asdict(profile), sort_keys=True)
+    fingerprint = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    return Path(os.environ.get("GLM_PPO_RUNS", ROOT / "runs")) / f"{profile.name}-{fingerprint}"
+
+
+def training_problems(profile: Profile) -> list[Problem]:
+    """Problems that PPO practises on; SFT's demonstrations are made from others like them."""
+    return _prepare(profile, word_problems.generate(profile.train_problems, seed=1))
+
+
+def heldout_problems(profile: Profile) -> list[Problem]:
+    """The fixed problems of every evaluation, disjoint from all training problems."""
+    problems = word_problems.generate(profile.heldout_problems, seed=2, split="heldout")
+    return _prepare(profile, problems)
+
+
+def demonstration_pairs(profile: Profile, split: str = "train") -> list[tuple[str, str]]:
+    """(prompt, answer) texts for SFT, a share of them with an error."""
+    train = split == "train"
+    count = profile.sft.problems if train else profile.heldout_problems
+    problems = word_problems.generate(count, seed=3 if train else 4, split=split)
+    error_rate = profile.sft.error_rate if train else 0.0
+    demonstrations = word_problems.demonstrations(problems, error_rate, seed=3)
+    prompts = [p.text for p in _prepare(profile, problems)]
+    return [(p, d.answer) for p, d in zip(prompts, demonstrations, strict=True)]
+
+
+def start_policy(profile: Profile, seed: int = 0) -> Path | str:
+    """The checkpoint before SFT: a published one, or a small ChatGLM with random weights."""
+    if profile.checkpoint is not None:
+        return profile.checkpoint
+    folder = runs_dir(profile) / f"untrained-seed{seed}"
+    if not (folder / "config.json").exists():
+        texts = [text for pair in demonstration_pairs(profile) for text in pair]
+        vocabulary = train_tokenizer(
+            texts, runs_dir(profile) / "tokenizer.model", profile.vocabulary
+        )
+        write_checkpoint(folder, profile.architecture, vocabulary, seed=seed)
+    return folder
+
+
+def sft_policy(profile: Profile, seed: int = 0, progress: bool = True) -> Path:
+    """Folder of the SFT policy: the one notebook 02 stored, or trained now."""
+    folder = runs_dir(profile) / f"sft-seed{seed}"
+    if not (folder / "policy" / "config.json").exists():
+        train_sft_policy(profile, seed, progress)
+    return folder / "policy"
+
+
+def train_sft_policy(profile: Profile, seed: int = 0, progress: bool = True) -> list[dict]:
+    """Train the SFT policy, store it where :func:`sft_policy` looks, and return the log."""
+    set_seed(seed)
+    start = start_policy(profile, seed)
+    tokenizer = load_tokenizer(start, revision=profile.revision)
+    model = load_policy(start, profile.revision, profile.dtype, profile.lora)
+    folder = runs_dir(profile) / f"sft-seed{seed}"
+    log = train_sft(
+        model,
+        tokenizer,
+        demonstration_pairs(profile),
+        demonstration_pairs(profile, "heldout"),
+        replace(profile.sft, seed=seed),
+        folder,
+        progress=progress,
+    )
+    save_checkpoint(model, tokenizer, folder / "policy")
+    return log
+
+
+def _prepare(profile: Profile, problems: Sequence[Problem]) -> list[Problem]:
+    """Put the description of the LP format before each problem, where the profile asks for it."""
+    if not profile.instruct:
+        return list(problems)
+    return [
+        replace(p, text=word_problems.prompt_text(p, word_problems.INSTRUCTION)) for p in problems
+    ]

@@ -1,0 +1,69 @@
+"""Checkpoints survive what a crash can leave behind."""
+
+import errno
+import os
+
+import pytest
+import torch
+
+from glm_ppo_utils import checkpoints
+from glm_ppo_utils.checkpoints import Checkpoints
+
+
+def saved(tmp_path, *steps):
+    store = Checkpoints(tmp_path / "checkpoints")
+    for step in steps:
+        store.save(step, {"value": torch.full((3,), float(step))})
+    return store
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path):
+    assert Checkpoints(tmp_path).load_newest() == (0, None)
+
+
+def test_the_newest_is_loaded_and_old_ones_are_removed(tmp_path):
+    store = saved(tmp_path, 5, 10, 100)
+    step, state = store.load_newest()
+    assert step == 100
+    assert torch.equal(state["value"], torch.full((3,), 100.0))
+    assert [p.name for p in store._folders()] == ["step-000010", "step-000100"]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "no checksum"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, damage):
+    store = saved(tmp_path, 10, 20)
+    path = store.folder / "step-000020" / "state.pt"
+    data = bytearray(path.read_bytes())
+    if damage == "no checksum":
+        (path.parent / "sha256").unlink()
+    else:
+        data[len(data) // 2] ^= 1
+        path.write_bytes({"truncate": data[:-7], "flip": data, "empty": b""}[damage])
+    with pytest.warns(UserWarning, match="step-000020 is damaged"):
+        step, state = store.load_newest()
+    assert step == 10
+    assert state["value"][0] == 10
+
+
+def test_a_half_written_checkpoint_is_not_seen(tmp_path):
+    store = saved(tmp_path, 10)
+    scratch = store.folder / ".writing-000020"
+    scratch.mkdir()
+    (scratch / "state.pt").write_bytes(b"half")
+    assert store.load_newest()[0] == 10
+    store.save(20, {})
+    assert store.load_newest()[0] == 20
+    assert not scratch.exists()
+
+
+def test_a_full_disk_is_a_clear_error_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    store = saved(tmp_path, 10)
+
+    def no_space(path, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoints, "_write_through", no_space)
+    with pytest.raises(OSError, match="No space left on device.*free space"):
+        store.save(20, {})
+    assert store.load_newest()[0] == 10
+    assert [p.name for p in store.folder.iterdir()] == ["step-000010"]

@@ -1,0 +1,68 @@
+"""The versions of pyproject.toml, constraints.txt, environment.yml and the set-up cells agree."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from glm_ppo_utils.environment import RUNTIME, direct_pins, setup_cell
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("0*.ipynb"))
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def locked() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pairs = (line.split("==") for line in lines if re.match(r"[A-Za-z0-9]", line))
+    return {normal(name): version for name, version in pairs}
+
+
+def all_pins() -> list[tuple[str, str]]:
+    return re.findall(r'^ +"([\w-]+)==([\w.]+)",$', (ROOT / "pyproject.toml").read_text(), re.M)
+
+
+@pytest.mark.parametrize(("name", "version"), all_pins())
+def test_the_lock_has_every_direct_pin(name, version):
+    assert locked()[normal(name)] == version
+
+
+def test_the_given_packages_are_pinned():
+    names = {name for name, _ in all_pins()}
+    assert {"torch", "transformers", "trl", "peft", "jupyterlab", "matplotlib", "nbval"} <= names
+    assert dict(all_pins())["transformers"] == "4.40.0"
+
+
+def test_the_lock_names_no_local_build_and_no_index():
+    text = (ROOT / "constraints.txt").read_text()
+    assert "+" not in "".join(locked().values())
+    assert "://" not in text
+
+
+def test_the_conda_environment_points_at_the_package_and_the_lock():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert "python=3.11" in environment["dependencies"]
+    pip = next(d for d in environment["dependencies"] if isinstance(d, dict))["pip"]
+    assert pip == ["-c constraints.txt", "-e .[notebooks,tests]"]
+
+
+def test_there_are_five_notebooks():
+    assert [p.name[:2] for p in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_the_first_code_cell_is_the_set_up_cell(path):
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    assert cells[0].source == setup_cell()
+
+
+def test_the_set_up_cell_installs_the_pins_but_never_the_runtimes_own():
+    wanted = {f"{n}=={v}" for n, v in direct_pins().items() if n not in RUNTIME}
+    found = set(re.search(r'PINS = """(.*?)"""', setup_cell(), re.S).group(1).split())
+    assert found == wanted
+    assert not any(pin.split("==")[0] in {"torch", "numpy"} for pin in found)
