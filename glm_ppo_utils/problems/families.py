@@ -1,0 +1,258 @@
+"""The numbers of a word problem, before any words: six families of small programs.
+
+A draft is drawn around a hidden point: first the point, then rows that it satisfies. So every draft
+is feasible. Maximization always has one row with positive coefficients that bounds everything from
+above, and costs are positive, so every draft is bounded. The other rows are ``<=`` or ``>=`` with
+equal chance, whatever the objective, so that only the words tell the sense of a row.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+Cells = tuple[tuple[int, int], ...]  # (coefficient, number of the variable)
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A constraint together with the way in which it will be said.
+
+    `kind` is ``weighted`` (a resource), ``total``, ``subset``, ``bound``, ``ratio`` (twice as
+    many), ``more`` (five more than), ``half`` (of all), ``supply`` or ``demand`` (of a network),
+    ``exclusive``, ``either`` or ``implies`` (of choices). `topic` numbers the resources.
+    """
+
+    kind: str
+    cells: Cells
+    sense: str
+    rhs: int
+    topic: int = 0
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A program without names: what every language says in its own words."""
+
+    family: str
+    sense: str
+    objective: tuple[int, ...]
+    relations: tuple[Relation, ...]
+    kind: str  # the section of its variables: "", "general" or "binary"
+    network: tuple[int, int] = (0, 0)  # sources and destinations
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a family draws from: sizes, senses, kinds of rows and of variables."""
+
+    sizes: tuple[int, ...]
+    kinds: tuple[str, ...]
+    extras: tuple[str, ...]
+    roomy: bool = True  # may have two resources
+
+
+_COUNTS = ("weighted", "total", "bound", "bound", "ratio", "more", "subset")
+_AMOUNTS = ("weighted", "total", "bound", "bound", "ratio", "more", "half")
+_CHOICES = ("weighted", "count", "exclusive", "either", "implies")
+
+FAMILIES = {
+    "mix": Family((2, 3, 3, 4), ("general", "general", ""), _COUNTS),
+    "diet": Family((2, 3, 3, 4), ("", "", "general"), _AMOUNTS),
+    "staffing": Family((2, 3, 3, 4), ("general",), _COUNTS),
+    "transport": Family((2, 3, 3), ("general",), _COUNTS),
+    "selection": Family((3, 3, 4), ("binary",), _CHOICES),
+    "knapsack": Family((2, 3, 3, 4), ("general",), _COUNTS),
+}
+
+
+def draw(family: str, rng: random.Random) -> Draft:
+    """Draw one draft of `family`: feasible, bounded, and every row of it matters."""
+    while True:
+        network = family == "transport" and rng.random() < 0.4
+        if draft := _draw_network(rng) if network else _draw(family, rng):
+            return draft
+
+
+def _draw(family: str, rng: random.Random) -> Draft | None:
+    plan = FAMILIES[family]
+    size, kind = rng.choice(plan.sizes), rng.choice(plan.kinds)
+    sense = rng.choice(("maximize", "minimize"))
+    if kind == "binary":
+        point = rng.sample((1, 0, *rng.choices((0, 1), k=size - 2)), size)
+    else:
+        point = [rng.randint(1, 12) for _ in range(size)]
+    relations = [_weighted(point, "<=" if sense == "maximize" else ">=", rng)]
+    wanted = rng.choice((1, 2, 2, 3, 3, 4) if size < 4 else (2, 2, 3))
+    for _ in range(50):
+        if _every_row_matters(relations, size, kind):
+            if len(relations) == wanted:
+                return Draft(family, sense, _prices(size, rng), _numbered(relations, rng), kind)
+        else:
+            relations.pop()
+        extra = rng.choice(plan.extras if size < 4 else plan.extras[1:])
+        relation = _EXTRAS[extra](point, rng.choice(("<=", ">=")), rng)
+        relations.append(relation)
+    return None
+
+
+def _numbered(relations: list[Relation], rng: random.Random) -> tuple[Relation, ...]:
+    """The relations in a random order, their resources numbered."""
+    topics = iter(range(len(relations)))
+    numbered = [
+        replace(relation, topic=next(topics)) if relation.kind == "weighted" else relation
+        for relation in relations
+    ]
+    return tuple(rng.sample(numbered, len(numbered)))
+
+
+def _prices(size: int, rng: random.Random) -> tuple[int, ...]:
+    return tuple(rng.sample(range(2, rng.choice((10, 31))), size))
+
+
+def _round(value: int, sense: str, rng: random.Random) -> int:
+    """`value` moved a little, away from infeasibility; to a multiple of 5 if it is large."""
+    step = -1 if sense == ">=" else 1
+    value += step * rng.randint(0, 3)
+    while value > 20 and value % 5:
+        value += step
+    return value
+
+
+def _weighted(point, sense, rng) -> Relation | None:
+    values = [rng.randint(1, 9) for _ in point]
+    activity = sum(a * x for a, x in zip(values, point, strict=True))
+    rhs = _round(activity, sense, rng)
+    if len(set(values)) == 1 or rhs < 2:
+        return None
+    return Relation("weighted", tuple((a, i) for i, a in enumerate(values)), sense, rhs)
+
+
+def _total(point, sense, rng) -> Relation | None:
+    sense = rng.choice((sense, sense, sense, "="))
+    rhs = sum(point) if sense == "=" else _round(sum(point), sense, rng)
+    return _at_least_two("total", tuple((1, i) for i in range(len(point))), sense, rhs)
+
+
+def _subset(point, sense, rng) -> Relation | None:
+    if len(point) < 3:
+        return None
+    pair = sorted(rng.sample(range(len(point)), 2))
+    rhs = _round(sum(point[i] for i in pair), sense, rng)
+    return _at_least_two("subset", tuple((1, i) for i in pair), sense, rhs)
+
+
+def _bound(point, sense, rng) -> Relation | None:
+    i = rng.randrange(len(point))
+    return _at_least_two("bound", ((1, i),), sense, _round(point[i], sense, rng))
+
+
+def _at_least_two(kind: str, cells: Cells, sense: str, rhs: int) -> Relation | None:
+    return Relation(kind, cells, sense, rhs) if rhs >= 2 else None
+
+
+def _ratio(point, sense, rng) -> Relation | None:
+    i, j = rng.sample(range(len(point)), 2)
+    times = rng.choice((1, 2, 2, 3))
+    gap = point[i] - times * point[j]
+    fits = gap >= 0 if sense == ">=" else gap <= 0
+    return Relation("ratio", ((1, i), (-times, j)), sense, 0) if fits else None
+
+
+def _more(point, sense, rng) -> Relation | None:
+    i, j = rng.sample(range(len(point)), 2)
+    rhs = point[i] - point[j] + rng.randint(0, 2) * (1 if sense == "<=" else -1)
+    return _at_least_two("more", ((1, i), (-1, j)), sense, rhs)
+
+
+def _half(point, sense, rng) -> Relation | None:
+    i = rng.randrange(len(point))
+    gap = 2 * point[i] - sum(point)
+    fits = gap >= 0 if sense == ">=" else gap <= 0
+    cells = ((1, i), *((-1, j) for j in range(len(point)) if j != i))
+    return Relation("half", cells, sense, 0) if fits else None
+
+
+def _count(point, sense, rng) -> Relation | None:
+    return _at_least_two("total", tuple((1, i) for i in range(len(point))), sense, sum(point))
+
+
+def _choice(kind: str, signs: tuple[int, int], sense: str, rhs: int):
+    def draw_choice(point, _, rng) -> Relation | None:
+        i, j = rng.sample(range(len(point)), 2)
+        value = signs[0] * point[i] + signs[1] * point[j]
+        fits = value <= rhs if sense == "<=" else value >= rhs
+        return Relation(kind, ((signs[0], i), (signs[1], j)), sense, rhs) if fits else None
+
+    return draw_choice
+
+
+_EXTRAS = {
+    "weighted": _weighted,
+    "total": _total,
+    "subset": _subset,
+    "bound": _bound,
+    "ratio": _ratio,
+    "more": _more,
+    "half": _half,
+    "count": _count,
+    "exclusive": _choice("exclusive", (1, 1), "<=", 1),
+    "either": _choice("either", (1, 1), ">=", 1),
+    "implies": _choice("implies", (1, -1), "<=", 0),
+}
+
+
+def _draw_network(rng: random.Random) -> Draft | None:
+    """Two sources, two destinations, four routes: the transportation problem."""
+    point = [rng.randint(1, 30) for _ in range(4)]  # routes 0-0, 0-1, 1-0, 1-1
+    sense = rng.choice(("maximize", "minimize"))
+    nodes = [("supply", (0, 1)), ("supply", (2, 3)), ("demand", (0, 2)), ("demand", (1, 3))]
+    # Either both supplies or both demands limit the profit from above; one demand drives the cost.
+    side = rng.choice((0, 2))
+    fixed = {side, side + 1} if sense == "maximize" else {side}
+    dropped = rng.choice([None, *(node for node in range(4) if node not in fixed)])
+    relations = []
+    for number, (kind, routes) in enumerate(nodes):
+        if number != dropped:
+            row = rng.choice(("<=", ">="))
+            if number in fixed:
+                row = "<=" if sense == "maximize" else ">="
+            rhs = _round(sum(point[i] for i in routes), row, rng)
+            relations.append(Relation(kind, tuple((1, i) for i in routes), row, rhs, number % 2))
+    kind = rng.choice(("general", ""))
+    if min(relation.rhs for relation in relations) < 2 or not _every_row_matters(
+        relations, 4, kind
+    ):
+        return None
+    return Draft("transport", sense, _prices(4, rng), tuple(relations), kind, (2, 2))
+
+
+# Points that may prove a row to matter: whole-number grids, and all choices for binaries.
+_GRIDS = {
+    2: np.array(list(product(range(41), repeat=2))),
+    3: np.array(list(product((0, 1, 2, 3, 5, 7, 9, 12, 15, 19, 24, 30), repeat=3))),
+    4: np.array(list(product((0, 1, 3, 6, 10, 16, 25), repeat=4))),
+}
+_CHOICES_OF = {size: np.array(list(product((0, 1), repeat=size))) for size in (3, 4)}
+
+
+def _every_row_matters(relations: Sequence[Relation | None], size: int, kind: str) -> bool:
+    """Whether each row alone forbids some point that all the others allow.
+
+    So no row repeats or is implied by the rest: to leave one out is always an error. Judged on a
+    grid, so a few drafts that would be fine are turned down as well.
+    """
+    if None in relations or sum(relation.kind == "weighted" for relation in relations) > 2:
+        return False
+    points = _CHOICES_OF[size] if kind == "binary" else _GRIDS[size]
+    broken = np.zeros((len(points), len(relations)), dtype=bool)
+    for column, relation in enumerate(relations):
+        row = np.zeros(size, dtype=int)
+        for coefficient, i in relation.cells:
+            row[i] = coefficient
+        gap = points @ row - relation.rhs
+        broken[:, column] = {"<=": gap > 0, ">=": gap < 0, "=": gap != 0}[relation.sense]
+    alone = broken & (broken.sum(axis=1, keepdims=True) == 1)
+    return bool(alone.any(axis=0).all())

@@ -1,0 +1,76 @@
+"""Word problems without end, half of the idea being that no two splits ever share one."""
+
+import hashlib
+import random
+from types import ModuleType
+
+from . import english
+from .families import FAMILIES, Draft, draw
+from .model import Model, Row, canonical, write
+from .problem import Problem
+
+LANGUAGES: dict[str, ModuleType] = {"en": english}
+SPLITS = ("train", "heldout")
+HELDOUT_SHARE = 5  # one canonical program in five is held out
+
+
+def generate(n: int, seed: int, language: str = "en", split: str = "train") -> list[Problem]:
+    """Make `n` word problems, the families in turn, no program twice.
+
+    The same arguments give the same problems, and a larger `n` only adds to them. A hash of a
+    program's canonical form decides its split, so that splits are disjoint whatever the seed.
+
+    Parameters
+    ----------
+    n, seed : int
+    language : {"en", "zh"}
+    split : {"train", "heldout"}
+
+    Raises
+    ------
+    ValueError
+        If `n` is negative, or the language or the split unknown.
+    """
+    if n < 0:
+        raise ValueError(f"n is {n}; ask for 0 or more problems")
+    for value, known in ((language, tuple(LANGUAGES)), (split, SPLITS)):
+        if value not in known:
+            raise ValueError(f"{value!r} is unknown; choose one of {', '.join(known)}")
+    rng = random.Random(f"{language} {split} {seed}")
+    families = list(FAMILIES)
+    problems, seen = [], set()
+    while len(problems) < n:
+        family = families[len(problems) % len(families)]
+        text, model = _make(family, language, rng)
+        key = fingerprint(model)
+        if split_of(key) == split and key not in seen:
+            seen.add(key)
+            name = f"{language}-{split}-{seed}-{len(problems):05d}"
+            problems.append(Problem(name, text, write(model), family))
+    return problems
+
+
+def _make(family: str, language: str, rng: random.Random) -> tuple[str, Model]:
+    draft = draw(family, rng)
+    text, names = LANGUAGES[language].say(draft, rng)
+    return text, _model(draft, names)
+
+
+def _model(draft: Draft, names: list[str]) -> Model:
+    rows = tuple(
+        Row(tuple((a, names[i]) for a, i in relation.cells), relation.sense, relation.rhs)
+        for relation in draft.relations
+    )
+    objective = tuple(zip(draft.objective, names, strict=True))
+    sections = {draft.kind: tuple(names)} if draft.kind else {}
+    return Model(draft.sense, objective, rows, **sections)
+
+
+def fingerprint(model: Model) -> str:
+    """A hash of the canonical form: equal for programs equal up to names, order and scale."""
+    return hashlib.sha256(repr(canonical(model)).encode()).hexdigest()
+
+
+def split_of(key: str) -> str:
+    """The split to which the program with this fingerprint belongs."""
+    return "heldout" if int(key[:8], 16) % HELDOUT_SHARE == 0 else "train"
