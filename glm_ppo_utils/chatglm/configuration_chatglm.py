@@ -87,6 +87,7 @@ class ChatGLMConfig(PretrainedConfig):
                 f"num_attention_heads={num_attention_heads} is not a multiple of "
                 f"multi_query_group_num={multi_query_group_num}"
             )
+        kwargs.setdefault("use_cache", True)
         kwargs.setdefault("tie_word_embeddings", False)
         kwargs.pop("vocab_size", None)  # written by save_pretrained; padded_vocab_size decides
         super().__init__(**kwargs)

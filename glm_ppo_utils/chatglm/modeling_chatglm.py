@@ -229,8 +229,9 @@ class ChatGLMPreTrainedModel(PreTrainedModel):
             module.weight.data.fill_(1.0)
 
     def _set_gradient_checkpointing(self, module: nn.Module, value: bool = False) -> None:
-        # transformers recognises this older form by its `value` argument.
-        if isinstance(module, GLMTransformer):
+        # transformers recognises this older form by its `value` argument. No isinstance: importing
+        # the code of a second checkpoint may have replaced the class under its name.
+        if hasattr(module, "gradient_checkpointing"):
             module.gradient_checkpointing = value
 
     def get_masks(

@@ -1,0 +1,179 @@
+"""Checkpoint folders that carry the code of their model.
+
+A folder holds ``config.json`` with an ``auto_map``, ``model.safetensors``, the tokenizer's files
+and three Python files, so that ``from_pretrained(folder, trust_remote_code=True)`` loads it like
+the published ChatGLM3, with nothing of this package installed.
+"""
+
+import hashlib
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from .configuration_chatglm import ChatGLMConfig
+from .errors import CheckpointError
+from .modeling_chatglm import ChatGLMForConditionalGeneration
+from .tokenization_chatglm import ChatGLMTokenizer
+
+MODEL = "modeling_chatglm.ChatGLMForConditionalGeneration"
+AUTO_MAP = {
+    "AutoConfig": "configuration_chatglm.ChatGLMConfig",
+    "AutoModel": MODEL,
+    "AutoModelForCausalLM": MODEL,
+    "AutoModelForSeq2SeqLM": MODEL,
+}
+TOKENIZER_AUTO_MAP = {"AutoTokenizer": ["tokenization_chatglm.ChatGLMTokenizer", None]}
+CODE_FILES = ("configuration_chatglm.py", "modeling_chatglm.py", "tokenization_chatglm.py")
+CHECKSUMS = "SHA256SUMS"
+
+
+def write_checkpoint(
+    folder: Path | str,
+    config: ChatGLMConfig | Mapping,
+    tokenizer_model: Path | str | None = None,
+    seed: int = 0,
+) -> Path:
+    """Write an untrained ChatGLM3 as a checkpoint folder.
+
+    Parameters
+    ----------
+    folder
+        Created, or replaced as a whole once the new one is complete.
+    config
+        A configuration, or its arguments. Without ``padded_vocab_size`` the arguments get the
+        tokenizer's size.
+    tokenizer_model
+        A SentencePiece model (``tokenizer.model``); None writes no tokenizer.
+    seed
+        Of the random weights. The caller's random state is left as it was.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder cannot be written.
+    """
+    tokenizer = None if tokenizer_model is None else ChatGLMTokenizer(str(tokenizer_model))
+    if not isinstance(config, ChatGLMConfig):
+        sizes = {} if tokenizer is None else {"padded_vocab_size": tokenizer.vocab_size}
+        ends = {"pad_token_id": 0, "eos_token_id": 2}
+        config = ChatGLMConfig(**{**sizes, **ends, **config})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = ChatGLMForConditionalGeneration(config)
+    return save_checkpoint(model, tokenizer, folder)
+
+
+def save_checkpoint(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase | None, folder: Path | str
+) -> Path:
+    """Save any policy of this series, with its code, in one step that a crash cannot halve.
+
+    Parameters
+    ----------
+    model
+        A transformers model, a PEFT model (its adapter is saved), or a TRL model with a value
+        head (the model below it is saved, the head is not).
+    folder
+        Created, or replaced as a whole once the new one is complete.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder cannot be written.
+    """
+    model = getattr(model, "pretrained_model", model)
+    with _replacing(Path(folder)) as scratch:
+        model.save_pretrained(scratch)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(scratch)
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        if base.config.model_type == ChatGLMConfig.model_type:
+            _add_code(scratch, base, tokenizer)
+        _write_checksums(scratch)
+    return Path(folder)
+
+
+def verify_checksums(folder: Path) -> None:
+    """Compare the weights in `folder` with the checksums stored beside them, if there are any.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing or differs.
+    """
+    sums = folder / CHECKSUMS
+    for line in sums.read_text().splitlines() if sums.is_file() else []:
+        expected, name = line.split("  ", 1)
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} has lost its {name}; copy the folder again")
+        if _sha256(folder / name) != expected:
+            raise CheckpointError(
+                f"{folder / name} is damaged: its SHA-256 is not the one in {CHECKSUMS}; "
+                "copy the folder again or train anew"
+            )
+
+
+def _add_code(
+    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None
+) -> None:
+    """Put the model's own code into the folder and name it in the configuration files."""
+    for source in (model, model.config, tokenizer):
+        code = Path(inspect.getfile(type(source)))
+        if code.name in CODE_FILES:
+            shutil.copyfile(code, folder / code.name)
+    # Paths of the machine that saved it have no place in a checkpoint.
+    _edit_json(folder / "config.json", auto_map=AUTO_MAP, _name_or_path=None)
+    if tokenizer is not None:
+        _edit_json(folder / "tokenizer_config.json", auto_map=TOKENIZER_AUTO_MAP)
+
+
+def _edit_json(path: Path, **changes: object) -> None:
+    """Set keys of a JSON file, or drop those given as None."""
+    if path.is_file():
+        content = {**json.loads(path.read_text()), **changes}
+        content = {key: value for key, value in content.items() if value is not None}
+        path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def _write_checksums(folder: Path) -> None:
+    lines = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.glob("*.safetensors"))]
+    (folder / CHECKSUMS).write_text("".join(lines))
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 24):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A scratch folder that takes the place of `folder` if the block ends without an error."""
+    folder = Path(os.path.abspath(folder))
+    scratch = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
+    old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        yield scratch
+        if folder.exists():
+            folder.rename(old)
+        scratch.rename(folder)
+    except OSError as error:
+        raise CheckpointError(
+            f"checkpoint {folder} cannot be written ({error.strerror or error}); "
+            "free space or choose another folder"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
