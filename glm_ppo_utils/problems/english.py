@@ -6,6 +6,8 @@ of its rows is the order of the rows in the reference.
 
 import random
 from dataclasses import dataclass
+from functools import cache
+from itertools import permutations
 
 from .families import Draft, Relation
 
@@ -14,18 +16,24 @@ from .families import Draft, Relation
 class Topic:
     """Something that the items bring or use up: profit, carving time, protein."""
 
-    verb: str  # "takes", "earns a profit of"
+    verb: str  # "takes", "earns"
     label: str  # "carving time", "profit"
     unit: str = "$"  # "hour", "$" or "$ million"
     of: str = ""  # " of carving"
     use: str = "used"  # "at most 40 hours of carving can be used"
+    senses: str = "<= >="  # limits that people set on it: nobody asks for a cost of at least $9
+    counts: bool = False  # the label holds the unit: "number of guests"
 
-    def amount(self, number: int, full: bool = True) -> str:
-        """``40 hours of carving``; without the last two words if not `full`."""
-        if self.unit.startswith("$"):
+    def amount(self, number: int) -> str:
+        """``40 hours of carving``"""
+        if self.unit[0] == "$":
             return f"${number}{self.unit[1:]}"
-        unit = self.unit if number == 1 else _PLURALS.get(self.unit, self.unit + "s")
-        return f"{number} {unit}{self.of if full else ''}"
+        unit = self.unit if number == 1 else self.unit + "s"
+        return f"{number} {unit}{self.of}"
+
+    def level(self, number: int) -> str:
+        """``40 hours``, after the label."""
+        return str(number) if self.counts else self.amount(number).removesuffix(self.of)
 
 
 @dataclass(frozen=True)
@@ -39,56 +47,49 @@ class Scene:
     minimize: tuple[int, ...]
     done: str  # "made": what is decided about the items
     all: str  # "pieces": the items taken together
-    measure: str = ""  # "kilogram" for substances; all other items are counted
     whole: tuple[str, ...] = ()
     parts: tuple[str, ...] = ("",)
-
-
-_PLURALS = {"box": "boxes", "dish": "dishes"}
-_SINGULARS = {
-    "shelves": "shelf",
-    "benches": "bench",
-    "loaves": "loaf",
-    "scarves": "scarf",
-    "knives": "knife",
-    "torches": "torch",
-    "buses": "bus",
-}
+    measure: str = ""  # "kilogram" of a substance; all other items are counted
+    article: str = "a"  # before a single item: "a", "the" or ""
 
 
 def _time(activity: str, unit: str = "hour") -> Topic:
-    return Topic("takes", f"{activity} time", unit, f" of {activity}")
+    return Topic("takes", f"{activity} time", unit, f" of {activity}", "done")
 
 
-def _stock(thing: str, unit: str, use: str = "used") -> Topic:
-    return Topic("needs", f"{thing} use", unit, f" of {thing}", use)
+def _stock(thing: str, unit: str) -> Topic:
+    return Topic("needs", f"{thing} use", unit, f" of {thing}")
 
 
 def _content(thing: str) -> Topic:
-    return Topic("contains", f"{thing} content", "gram", f" of {thing}", "supplied")
+    return Topic("contains", f"{thing} content", "gram", f" of {thing}", "included")
 
 
-_PROFIT = Topic("earns a profit of", "profit", use="earned in profit")
-_COST = Topic("costs", "cost", use="spent")
+def _output(verb: str, label: str, unit: str, use: str, senses: str = ">=") -> Topic:
+    return Topic(verb, f"number of {label}", unit, "", use, senses, counts=True)
+
+
+_PROFIT = Topic("earns", "profit", use="earned", senses=">=")
+_COST = Topic("costs", "cost", use="spent", senses="<=")
+_WEIGHT = Topic("weighs", "weight", "kilogram", use="packed")
+_OUNCES = Topic("weighs", "weight", "ounce", use="packed")
+_SPACE = Topic("takes", "space used", "liter", " of space")
 
 SCENES: dict[str, tuple[Scene, ...]] = {
     "mix": (
         Scene(
-            ("A workshop makes {items}.", "A carpenter builds {items}."),
+            ("A workshop makes {items}.", "A carpenter makes {items}."),
             "chairs tables desks shelves stools benches beds doors",
             (_PROFIT, _COST, _time("carving"), _time("painting"), _stock("wood", "plank")),
             (0,),
             (1, 2, 4),
             "made",
             "pieces",
-            whole=("Only whole pieces can be made.", "No piece can be left unfinished."),
-            parts=(
-                "A piece may be left partly finished.",
-                "Fractions are fine, since work goes on next week.",
-            ),
+            ("Only whole pieces can be made.", "No piece may be left unfinished."),
+            ("A piece may be left partly finished.", "Fractions of a piece are fine."),
         ),
         Scene(
-            ("A bakery bakes {items}.", "A baker sells {items}."),
+            ("A bakery bakes {items}.", "A baker bakes {items}."),
             "cakes pies loaves rolls tarts buns",
             (
                 _PROFIT,
@@ -101,172 +102,165 @@ SCENES: dict[str, tuple[Scene, ...]] = {
             (1, 2, 4),
             "baked",
             "pieces",
-            whole=("Only whole pieces can be baked.", "Fractions of a piece are not allowed."),
-            parts=("Fractions of a piece are allowed.",),
+            ("Only whole pieces can be baked.", "Fractions of a piece are not allowed."),
+            ("Fractions of a piece are allowed.",),
         ),
         Scene(
-            ("A tailor sews {items}.", "A clothing firm makes {items}."),
+            ("A tailor sews {items}.", "A clothing firm sews {items}."),
             "shirts coats hats scarves skirts jackets",
             (_PROFIT, _COST, _time("sewing"), _time("cutting"), _stock("cloth", "meter")),
             (0,),
             (1, 2, 4),
             "sewn",
             "garments",
-            whole=("Only whole garments can be sewn.", "Fractions of a garment are not allowed."),
-            parts=("A garment may be left partly finished.", "Fractions are fine."),
+            ("Only whole garments can be sewn.", "Fractions of a garment are not allowed."),
+            ("A garment may be left partly finished.", "Fractions of a garment are fine."),
         ),
     ),
     "diet": (
         Scene(
-            ("A farmer mixes feed from {items}.", "A meal is made of {items}."),
-            "rice corn barley bran soy millet fish beef",
-            (_COST, _content("protein"), _content("fat"), _content("fiber"), _content("salt")),
+            ("A farmer mixes feed from {items}.", "A mill mixes flour from {items}."),
+            "rice corn barley bran soy millet wheat rye",
+            (_COST, _content("protein"), _content("fat"), _content("fiber"), _content("starch")),
             (1, 3),
             (0, 2, 4),
             "used",
             "mix",
-            measure="kilogram",
-            whole=("Only whole kilograms are sold.", "All of them come in bags of one kilogram."),
-            parts=("", "Any fraction of a kilogram can be used."),
+            ("Only whole kilograms can be used.", "Fractions of a kilogram cannot be used."),
+            ("", "Any fraction of a kilogram can be used."),
+            "kilogram",
         ),
         Scene(
             ("A dairy blends {items}.", "A drink is blended from {items}."),
-            "milk cream juice syrup honey water",
-            (_COST, _content("sugar"), _content("fat"), _content("calcium"), _content("starch")),
-            (3,),
+            "milk cream juice syrup honey tea cider cocoa",
+            (_COST, _content("sugar"), _content("fat"), _content("calcium"), _content("iron")),
+            (3, 4),
             (0, 1, 2),
             "used",
             "blend",
-            measure="liter",
-            whole=("Only whole liters can be used.", "All of them come in bottles of one liter."),
-            parts=("", "Fractions of a liter are fine."),
+            ("Only whole liters can be used.", "Fractions of a liter cannot be used."),
+            ("", "Any fraction of a liter can be used."),
+            "liter",
         ),
     ),
     "staffing": (
         Scene(
-            ("A hotel hires {items}.", "A cruise ship needs {items}."),
+            ("A hotel hires {items}.", "A ship hires {items}."),
             "cooks waiters cleaners guards drivers porters",
             (
                 _COST,
-                Topic("serves", "number of guests served", "guest", use="served"),
-                Topic("needs", "training time", "hour", " of training"),
-                Topic("handles", "number of orders handled", "order", use="handled"),
+                _output("serves", "guests served", "guest", "served"),
+                Topic("needs", "training time", "hour", " of training", "given"),
+                _output("works", "shifts worked", "shift", "worked", "<= >="),
             ),
             (1, 3),
             (0, 2),
             "hired",
             "people",
-            whole=("Only whole people can be hired.", "Nobody can be hired in part."),
+            ("Only whole people can be hired.", "Nobody can be hired in part."),
         ),
         Scene(
-            ("A clinic hires {items}.", "A town plans a team of {items}."),
+            ("A clinic hires {items}.", "A town hires {items}."),
             "nurses doctors clerks medics tutors helpers",
             (
                 _COST,
-                Topic("sees", "number of patients seen", "patient", use="seen"),
-                Topic("needs", "training time", "hour", " of training"),
-                Topic("works", "working time", "shift", use="worked"),
+                _output("sees", "patients seen", "patient", "seen"),
+                Topic("needs", "training time", "hour", " of training", "given"),
+                _output("answers", "calls answered", "call", "answered"),
+                _output("works", "shifts worked", "shift", "worked", "<= >="),
             ),
             (1, 3),
             (0, 2),
             "hired",
             "people",
-            whole=(
-                "Only whole people can be hired.",
-                "Everybody is hired full time or not at all.",
-            ),
+            ("Only whole people can be hired.", "Nobody can be hired in part."),
         ),
     ),
     "transport": (
         Scene(
-            ("A firm sends goods by {items}.", "Grain is moved by {items}."),
-            "trucks vans carts boats trains planes barges buses",
+            ("A firm moves goods by {items}.", "Grain is moved by {items}."),
+            "trucks vans carts boats trains planes barges wagons",
             (
                 _COST,
-                Topic("carries", "load", "ton", use="carried"),
+                Topic("carries", "load", "ton", use="moved"),
                 Topic("burns", "fuel use", "liter", " of fuel", "burned"),
-                Topic("needs", "crew", "driver", use="employed"),
+                _output("needs", "workers used", "worker", "used", "<= >="),
             ),
             (1,),
             (0, 2, 3),
             "sent",
             "vehicles",
-            whole=("Only whole vehicles can be sent.", "Fractions of a vehicle make no sense."),
+            ("Only whole vehicles can be sent.", "A vehicle cannot be sent in part."),
         ),
     ),
     "selection": (
         Scene(
-            ("A city may build {items}.", "A mayor chooses among {items}."),
+            ("A city may build {any}.", "A mayor chooses among {items}."),
             "bridge road park school library tunnel station museum pool clinic",
             (
-                Topic("costs", "cost", "$ million", use="spent"),
-                Topic("creates", "number of new jobs", "job", use="created"),
-                Topic("takes", "land use", "acre", " of land"),
-                Topic("draws", "number of daily visitors", "visitor", use="drawn"),
+                Topic("costs", "cost", "$ million", use="spent", senses="<="),
+                _output("creates", "new jobs", "job", "created"),
+                Topic("takes", "land use", "acre", " of land", senses="<="),
+                _output("draws", "daily visitors", "visitor", "drawn"),
+                Topic("needs", "building time", "month", " of work", "used"),
             ),
             (1, 3),
-            (0, 2),
+            (0, 2, 4),
             "built",
             "projects",
-            whole=(
-                "A project is built in full or not at all.",
-                "No project can be built twice or in part.",
-            ),
+            ("Each project is built in full or not at all.", "No project can be built in part."),
+            article="the",
         ),
         Scene(
-            ("A student may take {items}.", "A student chooses among {items}."),
+            ("A student may take {any}.", "A student chooses among {items}."),
             "algebra physics history music chemistry biology drama logic",
             (
-                Topic("takes", "weekly time", "hour", " of work"),
-                Topic("gives", "number of credits", "credit", use="collected"),
-                Topic("costs", "cost", use="spent"),
-                Topic("has", "number of tests", "test", use="taken"),
+                Topic("takes", "weekly time", "hour", " of work", "spent"),
+                _output("gives", "credits", "credit", "earned"),
+                Topic("costs", "cost", use="spent", senses="<="),
+                _output("has", "tests", "test", "taken", "<= >="),
             ),
             (1,),
             (0, 2, 3),
             "taken",
             "courses",
-            whole=(
-                "A course is taken in full or not at all.",
-                "No course can be taken twice or in part.",
-            ),
+            ("Each course is taken in full or not at all.", "No course can be taken in part."),
+            article="",
         ),
     ),
     "knapsack": (
         Scene(
             ("A hiker packs {items}.", "A scout fills a bag with {items}."),
             "tents ropes stoves torches pans knives blankets books",
-            (
-                Topic("weighs", "weight", "pound", use="carried"),
-                Topic("takes", "space used", "liter", " of space"),
-                Topic("is worth", "value", "point", use="collected"),
-                Topic("costs", "cost", use="spent"),
-            ),
+            (_OUNCES, _SPACE, _output("brings", "points", "point", "collected"), _COST),
             (2,),
             (0, 1, 3),
             "packed",
             "items",
-            whole=("Only whole items can be packed.", "Items cannot be cut into parts."),
+            ("Only whole items can be packed.", "Items cannot be cut into parts."),
         ),
         Scene(
-            ("A trader loads a boat with {items}.", "A shop fills a container with {items}."),
+            ("A trader packs {items}.", "A truck is filled with {items}."),
             "radios pumps drums mirrors clocks bikes carpets vases",
-            (
-                Topic("weighs", "weight", "kilogram", use="loaded"),
-                Topic("fills", "space used", "shelf meter"),
-                Topic("earns", "revenue", use="earned"),
-                Topic("costs", "cost", use="spent"),
-            ),
+            (_WEIGHT, _SPACE, Topic("earns", "revenue", use="earned", senses=">="), _COST),
             (2,),
             (0, 1, 3),
-            "loaded",
+            "packed",
             "items",
-            whole=("Only whole items can be loaded.", "Items cannot be cut into parts."),
+            ("Only whole items can be packed.", "Items cannot be cut into parts."),
         ),
     ),
 }
 
-_PLACES = (("mill", "farm", "mine", "plant", "depot"), ("port", "town", "shop", "hotel", "market"))
+_SINGULARS = {
+    "shelves": "shelf",
+    "benches": "bench",
+    "loaves": "loaf",
+    "scarves": "scarf",
+    "knives": "knife",
+    "torches": "torch",
+}
+_SOURCES, _TARGETS = "mill farm mine plant depot".split(), "port shop hotel market store".split()
 
 # What "<=", ">=" and "=" sound like before a number and after a noun.
 _BEFORE = {
@@ -274,25 +268,26 @@ _BEFORE = {
     ">=": ("at least", "no less than", "a minimum of"),
     "=": ("exactly",),
 }
+_STRICT_BEFORE = {"<=": ("at most", "no more than"), ">=": ("at least",)}
 _AFTER = {
     "<=": ("cannot exceed", "must not exceed", "must be at most", "cannot be more than"),
-    ">=": ("must be at least", "must reach", "cannot be less than", "must not fall below"),
+    ">=": ("must be at least", "cannot be less than", "must not fall below"),
     "=": ("must be exactly",),
 }
-_MODAL = {"<=": ("can be", "may be"), ">=": ("must be", "have to be"), "=": ("must be",)}
+_MODAL = {"<=": ("can be", "may be"), ">=": ("must be",), "=": ("must be",)}
 _TIMES = {1: "", 2: "twice ", 3: "three times "}
 
 
 class _Voice:
-    """One scene with its items, topics and a random source, for the sentences of one problem."""
+    """One scene with its items and topics, for the sentences of one problem."""
 
-    def __init__(self, scene: Scene, draft: Draft, rng: random.Random):
-        self.scene, self.rng = scene, rng
-        self.names = rng.sample(scene.items.split(), len(draft.objective))
-        self.choices = draft.kind == "binary"
-        goal = rng.choice(getattr(scene, draft.sense))
-        self.goal = scene.topics[goal]
-        self.topics = rng.sample([t for t in scene.topics if t is not self.goal], 2)
+    def __init__(self, draft: Draft, rng: random.Random):
+        self.rng = rng
+        limits = sorted((r.topic, r.sense) for r in draft.relations if r.kind == "weighted")
+        self.scene, self.goal, self.topics = rng.choice(
+            _castings(draft.family, draft.sense, tuple(sense for _, sense in limits))
+        )
+        self.names = rng.sample(self.scene.items.split(), len(draft.objective))
 
     def pick(self, *options: str) -> str:
         return self.rng.choice(options)
@@ -302,13 +297,13 @@ class _Voice:
         name = self.names[i]
         if self.scene.measure:
             return f"{self.scene.measure} of {name}"
-        return name if self.choices else _SINGULARS.get(name, name.removesuffix("s"))
+        if self.scene.article != "a":
+            return name
+        return _SINGULARS.get(name, name.removesuffix("s"))
 
     def each(self, i: int) -> str:
-        one = self.one(i)
-        if self.choices:
-            return _the(self.scene, one)
-        return f"{'an' if one[0] in 'aeiou' else 'a'} {one}"
+        """``a chair``, ``a kilogram of rice`` or ``the bridge``."""
+        return f"{self.scene.article} {self.one(i)}".strip()
 
     def some(self, number: int, i: int) -> str:
         """``5 chairs`` or ``5 kilograms of rice``."""
@@ -316,13 +311,20 @@ class _Voice:
         return f"{number} {measure}{self.names[i]}"
 
     def size(self, i: int) -> str:
+        """``the number of chairs`` or ``the amount of rice``."""
         return f"the {'amount' if self.scene.measure else 'number'} of {self.names[i]}"
 
     def level(self, number: int) -> str:
+        """``5``, of things, or ``5 kilograms``."""
         return f"{number} {self.scene.measure}s" if self.scene.measure else str(number)
 
-    def before(self, sense: str) -> str:
-        return self.pick(*_BEFORE[sense])
+    def before(self, sense: str, things: bool = True) -> str:
+        word = self.pick(*_BEFORE[sense])
+        return word.replace("less", "fewer") if things and not self.scene.measure else word
+
+    def before_more(self, sense: str) -> str:
+        """Before ``5 more chairs than tables`` and the like."""
+        return self.pick(*_STRICT_BEFORE[sense])
 
     def after(self, sense: str) -> str:
         return self.pick(*_AFTER[sense])
@@ -332,32 +334,48 @@ class _Voice:
 
     def rates(self, topic: Topic, values: tuple[int, ...]) -> str:
         """``a chair takes 2 hours of carving, a table 5 and a desk 1``."""
-        dollars = "$" if topic.unit == "$" else ""
-        if self.choices or self.rng.random() < 0.6:
-            first = f"{self.each(0)} {topic.verb} {topic.amount(values[0])}"
-            rest = [
-                f"{self.each(i)} {topic.amount(v, False) if topic.unit[0] == '$' else v}"
-                for i, v in enumerate(values)
-            ][1:]
-            return _join([first, *rest])
-        first = f"the {topic.label} is {topic.amount(values[0], False)} per {self.one(0)}"
-        rest = [f"{dollars}{v} per {self.one(i)}" for i, v in enumerate(values)][1:]
-        return _join([first, *rest])
+        measure = self.scene.measure
+        subjects = self.names if measure else [self.each(i) for i in range(len(values))]
+        numbers = [topic.amount(v) if topic.unit[0] == "$" else str(v) for v in values]
+        first = f"{topic.verb} {topic.amount(values[0])}"
+        if self.scene.article == "a" and self.rng.random() < 0.3:
+            subjects = [
+                f"of {n}" if measure else f"per {self.one(i)}" for i, n in enumerate(self.names)
+            ]
+            subjects[0] = f"per {self.one(0)}"
+            numbers[0] = f"the {topic.label} is {topic.level(values[0])}"
+            return _join(
+                [f"{number} {subject}" for number, subject in zip(numbers, subjects, strict=True)]
+            )
+        parts = [
+            f"{subject} {number}"
+            for subject, number in zip(subjects, [first, *numbers[1:]], strict=True)
+        ]
+        return f"per {measure}, {_join(parts)}" if measure else _join(parts)
 
     def limit(self, topic: Topic, sense: str, rhs: int) -> str:
         """``at most 40 hours of carving can be used``."""
-        if self.rng.random() < 0.6:
-            modal = self.pick(*_MODAL[sense])
-            return f"{self.before(sense)} {topic.amount(rhs)} {modal} {topic.use}"
-        return f"the total {topic.label} {self.after(sense)} {topic.amount(rhs, False)}"
+        modal = self.pick(*_MODAL[sense])
+        return self.pick(
+            f"{self.before(sense, topic.counts)} {topic.amount(rhs)} {modal} {topic.use}",
+            f"the total {topic.label} {self.after(sense)} {topic.level(rhs)}",
+        )
 
 
-def _the(scene: Scene, name: str) -> str:
-    return name if "algebra" in scene.items else f"the {name}"
+@cache
+def _castings(family: str, sense: str, limits: tuple[str, ...]) -> list[tuple]:
+    """Every (scene, goal, topics) in which people would set such limits on the topics."""
+    return [
+        (scene, goal, topics)
+        for scene in SCENES[family]
+        for goal in (scene.topics[place] for place in getattr(scene, sense))
+        for topics in permutations([t for t in scene.topics if t is not goal], len(limits))
+        if all(limit in topic.senses.split() for limit, topic in zip(limits, topics, strict=True))
+    ]
 
 
 def _join(parts: list[str], word: str = "and") -> str:
-    return f"{', '.join(parts[:-1])} {word} {parts[-1]}" if len(parts) > 1 else parts[0]
+    return f"{', '.join(parts[:-1])} {word} {parts[-1]}"
 
 
 def say(draft: Draft, rng: random.Random) -> tuple[str, list[str]]:
@@ -370,16 +388,19 @@ def say(draft: Draft, rng: random.Random) -> tuple[str, list[str]]:
     """
     if draft.network[0]:
         return _say_network(draft, rng)
-    voice = _Voice(rng.choice(SCENES[draft.family]), draft, rng)
-    items = voice.names if not voice.choices else [voice.each(i) for i in range(len(voice.names))]
-    intro = rng.choice(voice.scene.intros).format(
-        items=_join(items, "or" if voice.choices else "and")
+    voice = _Voice(draft, rng)
+    things = (
+        voice.names
+        if voice.scene.article == "a"
+        else [voice.each(i) for i in range(len(voice.names))]
     )
+    intro = rng.choice(voice.scene.intros).format(items=_join(things), any=_join(things, "or"))
     resources = [r for r in draft.relations if r.kind == "weighted"]
-    by_item = len(draft.objective) * (1 + len(resources)) <= 6 and rng.random() < 0.4
-    facts = (
-        _by_item(voice, draft, resources) if by_item else [voice.rates(voice.goal, draft.objective)]
-    )
+    by_item = resources and len(draft.objective) * (1 + len(resources)) <= 6 and rng.random() < 0.3
+    if by_item:
+        facts = _by_item(voice, draft, resources)
+    else:
+        facts = [voice.rates(voice.goal, draft.objective)]
     rows = []
     for relation in draft.relations:
         if relation.kind == "weighted" and not by_item:
@@ -389,10 +410,8 @@ def say(draft: Draft, rng: random.Random) -> tuple[str, list[str]]:
     goal = _goal(voice, draft.sense)
     body = [*rows, whole] if rng.random() < 0.6 else [whole, *rows]
     if rng.random() < 0.3:
-        sentences = [intro, goal, *facts, *body]
-    else:
-        sentences = [intro, *facts, *body, goal]
-    return _text(sentences), voice.names
+        return _text([intro, goal, *facts, *body]), voice.names
+    return _text([intro, *facts, *body, goal]), voice.names
 
 
 def _text(sentences: list[str]) -> str:
@@ -405,13 +424,14 @@ def _values(relation: Relation) -> tuple[int, ...]:
 
 
 def _by_item(voice: _Voice, draft: Draft, resources: list[Relation]) -> list[str]:
-    """``a chair earns a profit of $3 and takes 2 hours of carving``, once an item."""
-    topics = [voice.goal, *(voice.topics[r.topic] for r in resources)]
-    values = [draft.objective, *(_values(r) for r in resources)]
+    """``a chair earns $3 and takes 2 hours of carving``, once an item."""
+    told = [(voice.goal, draft.objective)]
+    told += [(voice.topics[r.topic], _values(r)) for r in resources]
+    told.sort(key=lambda pair: pair[0].verb != voice.goal.verb)  # one "contains" for all of them
     facts = []
     for i in range(len(draft.objective)):
         parts, last = [], ""
-        for topic, row in zip(topics, values, strict=True):
+        for topic, row in told:
             verb = "" if topic.verb == last else f"{topic.verb} "
             parts.append(f"{verb}{topic.amount(row[i])}")
             last = topic.verb
@@ -420,14 +440,15 @@ def _by_item(voice: _Voice, draft: Draft, resources: list[Relation]) -> list[str
 
 
 def _goal(voice: _Voice, sense: str) -> str:
-    label = voice.goal.label
+    label, done = voice.goal.label, voice.scene.done
     best = {"maximize": "as high as possible", "minimize": "as low as possible"}[sense]
-    many = "how much of each" if voice.scene.measure else "how many of each"
-    if voice.choices:
-        many = f"which {voice.scene.all}"
+    if voice.scene.article != "a":
+        which = f"which {voice.scene.all}"
+    else:
+        which = "how much of each" if voice.scene.measure else "how many of each"
     return voice.pick(
-        f"the aim is to {sense} the total {label}",
-        f"{many} should be {voice.scene.done} to {sense} the total {label}?",
+        f"{sense} the total {label}",
+        f"{which} should be {done} to {sense} the total {label}?",
         f"the total {label} should be {best}",
     )
 
@@ -441,42 +462,45 @@ def _bound(voice: _Voice, row: Relation) -> str:
 
 
 def _total(voice: _Voice, row: Relation) -> str:
-    if voice.choices:
-        return (
-            f"{voice.before(row.sense)} {row.rhs} of the {voice.scene.all} {voice.done(row.sense)}"
-        )
-    amount = voice.level(row.rhs) if voice.scene.measure else f"{row.rhs} {voice.scene.all}"
-    total = "amount" if voice.scene.measure else f"number of {voice.scene.all}"
+    scene, before, done = voice.scene, voice.before(row.sense), voice.done(row.sense)
+    if scene.article != "a":
+        return f"{before} {row.rhs} of the {scene.all} {done}"
+    if scene.measure:
+        amount, total = voice.level(row.rhs), "total amount"
+    else:
+        amount, total = f"{row.rhs} {scene.all}", f"total number of {scene.all}"
     return voice.pick(
-        f"in total, {voice.before(row.sense)} {amount} {voice.done(row.sense)}",
-        f"the total {total} {voice.after(row.sense)} {voice.level(row.rhs)}",
+        f"in total, {before} {amount} {done}",
+        f"the {total} {voice.after(row.sense)} {voice.level(row.rhs)}",
     )
 
 
 def _subset(voice: _Voice, row: Relation) -> str:
-    one, other = (voice.names[i] for _, i in row.cells)
+    pair = _join([voice.names[i] for _, i in row.cells])
     return voice.pick(
-        f"the combined number of {one} and {other} {voice.after(row.sense)} {row.rhs}",
-        f"{one} and {other} together {voice.after(row.sense)} {row.rhs} in number",
+        f"taken together, {voice.before(row.sense)} {row.rhs} {pair} {voice.done(row.sense)}",
+        f"the combined number of {pair} {voice.after(row.sense)} {row.rhs}",
     )
 
 
 def _ratio(voice: _Voice, row: Relation) -> str:
     (_, i), (times, j) = row.cells
-    word = _TIMES[-times]
+    one, other = voice.names[i], voice.names[j]
     much = "much" if voice.scene.measure else "many"
-    before = voice.pick(*[b for b in _BEFORE[row.sense] if b[:2] not in ("a ", "up")])
-    options = [
-        f"{before} {word}as {much} {voice.names[i]} as {voice.names[j]} {voice.done(row.sense)}",
-        f"{voice.size(i)} {voice.after(row.sense)} {word}{voice.size(j)}",
-    ]
-    return voice.pick(*options)
+    if times == -1 and row.sense == "<=":
+        first = f"no more {one} than {other}"
+    else:
+        before = "at least" if times == -1 else voice.before_more(row.sense)
+        first = f"{before} {_TIMES[-times]}as {much} {one} as {other}"
+    return voice.pick(
+        f"{first} {voice.done(row.sense)}",
+        f"{voice.size(i)} {voice.after(row.sense)} {_TIMES[-times]}{voice.size(j)}",
+    )
 
 
 def _more(voice: _Voice, row: Relation) -> str:
     (_, i), (_, j) = row.cells
-    before = voice.pick(*[b for b in _BEFORE[row.sense] if b[:2] not in ("a ", "up")])
-    amount = voice.level(row.rhs)
+    before, amount = voice.before_more(row.sense), voice.level(row.rhs)
     modal = "may" if row.sense == "<=" else "must"
     return voice.pick(
         f"{before} {amount} more {voice.names[i]} than {voice.names[j]} {voice.done(row.sense)}",
@@ -486,12 +510,16 @@ def _more(voice: _Voice, row: Relation) -> str:
 
 def _half(voice: _Voice, row: Relation) -> str:
     name, mix = voice.names[row.cells[0][1]], voice.scene.all
-    before = voice.pick(*[b for b in _BEFORE[row.sense] if b[:2] not in ("a ", "up")])
+    before = voice.before_more(row.sense)
     modal = "may" if row.sense == "<=" else "must"
     return voice.pick(
         f"{before} half of the {mix} {modal} be {name}",
         f"{name} {modal} make up {before} half of the {mix}",
     )
+
+
+def _weighted(voice: _Voice, row: Relation) -> str:
+    return voice.limit(voice.topics[row.topic], row.sense, row.rhs)
 
 
 def _pair(*forms: str):
@@ -500,10 +528,6 @@ def _pair(*forms: str):
         return voice.pick(*forms).format(one=one, other=other, done=voice.scene.done)
 
     return say_pair
-
-
-def _weighted(voice: _Voice, row: Relation) -> str:
-    return voice.limit(voice.topics[row.topic], row.sense, row.rhs)
 
 
 _SAY = {
@@ -534,35 +558,50 @@ _SAY = {
 
 def _say_network(draft: Draft, rng: random.Random) -> tuple[str, list[str]]:
     """The transportation problem, one variable a route."""
-    sources, targets = (rng.sample(places, 2) for places in _PLACES)
-    names = [f"{source}_{target}" for source in sources for target in targets]
-    unit = rng.choice(("ton", "crate", "sack"))
-    earns = "costs" if draft.sense == "minimize" else "earns"
-    c = draft.objective
-    intro = f"{unit}s go from the {_join(sources, 'and the')} to the {_join(targets, 'and the')}"
-    facts = [
-        f"a {unit} {earns} ${c[2 * i]} from the {source} to the {targets[0]}"
-        f" and ${c[2 * i + 1]} to the {targets[1]}"
-        for i, source in enumerate(sources)
-    ]
-    rows = []
-    for row in draft.relations:
-        place = (sources if row.kind == "supply" else targets)[row.topic]
-        verb = "send" if row.kind == "supply" else "receive"
-        modal = {"<=": "can", ">=": "must"}[row.sense]
-        before = rng.choice(_BEFORE[row.sense])
-        rows.append(f"the {place} {modal} {verb} {before} {row.rhs} {unit}s")
-    whole = rng.choice(
-        (f"only whole {unit}s can be sent", f"{unit}s cannot be split")
-        if draft.kind
-        else (f"{unit}s may be split", f"fractions of a {unit} are fine")
+    sources, targets = rng.sample(_SOURCES, 2), rng.sample(_TARGETS, 2)
+    good, unit = rng.choice(
+        (("salt", "ton"), ("sand", "ton"), ("wine", "barrel"), ("fruit", "crate"))
     )
-    total = "cost" if draft.sense == "minimize" else "profit"
-    best = "high" if draft.sense == "maximize" else "low"
-    goal = rng.choice(
+    c, cheap = draft.objective, draft.sense == "minimize"
+    intro = rng.choice(
         (
-            f"the aim is to {draft.sense} the total {total}",
-            f"the total {total} should be as {best} as possible",
+            f"{good} is shipped from the {_join(sources, 'and the')}",
+            f"a firm ships {good} from the {_join(sources, 'and the')}",
         )
     )
+    intro += f" to the {_join(targets, 'and the')}"
+    facts = []
+    for i, source in enumerate(sources):
+        first, second = (
+            f"${c[2 * i + j]} {'to' if cheap else 'at'} the {targets[j]}" for j in (0, 1)
+        )
+        verb = "costs" if cheap else "earns"
+        facts.append(f"a {unit} from the {source} {verb} {first} and {second}")
+    rows = [_node(row, sources, targets, unit, rng) for row in draft.relations]
+    whole = rng.choice(
+        (f"only whole {unit}s can be shipped", f"a {unit} cannot be split")
+        if draft.kind
+        else (f"a {unit} may be split", f"fractions of a {unit} are fine")
+    )
+    total = "cost" if cheap else "profit"
+    goal = rng.choice(
+        (
+            f"{draft.sense} the total {total}",
+            f"the total {total} should be as {'low' if cheap else 'high'} as possible",
+        )
+    )
+    names = [f"{source}_{target}" for source in sources for target in targets]
     return _text([intro, *facts, *rows, whole, goal]), names
+
+
+def _node(row: Relation, sources: list[str], targets: list[str], unit: str, rng) -> str:
+    place = (sources if row.kind == "supply" else targets)[row.topic]
+    verb = "send" if row.kind == "supply" else "receive"
+    noun = {"send": "from", "receive": "to"}[verb]
+    modal = {"<=": "can", ">=": "must"}[row.sense]
+    return rng.choice(
+        (
+            f"the {place} {modal} {verb} {rng.choice(_BEFORE[row.sense])} {row.rhs} {unit}s",
+            f"shipments {noun} the {place} {rng.choice(_AFTER[row.sense])} {row.rhs} {unit}s",
+        )
+    )

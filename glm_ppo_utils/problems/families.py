@@ -2,8 +2,8 @@
 
 A draft is drawn around a hidden point: first the point, then rows that it satisfies. So every draft
 is feasible. Maximization always has one row with positive coefficients that bounds everything from
-above, and costs are positive, so every draft is bounded. The other rows are ``<=`` or ``>=`` with
-equal chance, whatever the objective, so that only the words tell the sense of a row.
+above, and costs are positive, so every draft is bounded. Rows of both senses occur with both
+objectives and in every kind of row, so that only the words tell the sense of a row.
 """
 
 import random
@@ -51,7 +51,6 @@ class Family:
     sizes: tuple[int, ...]
     kinds: tuple[str, ...]
     extras: tuple[str, ...]
-    roomy: bool = True  # may have two resources
 
 
 _COUNTS = ("weighted", "total", "bound", "bound", "ratio", "more", "subset")
@@ -59,12 +58,12 @@ _AMOUNTS = ("weighted", "total", "bound", "bound", "ratio", "more", "half")
 _CHOICES = ("weighted", "count", "exclusive", "either", "implies")
 
 FAMILIES = {
-    "mix": Family((2, 3, 3, 4), ("general", "general", ""), _COUNTS),
-    "diet": Family((2, 3, 3, 4), ("", "", "general"), _AMOUNTS),
-    "staffing": Family((2, 3, 3, 4), ("general",), _COUNTS),
-    "transport": Family((2, 3, 3), ("general",), _COUNTS),
+    "mix": Family((2, 2, 2, 3, 3, 4), ("general", "general", ""), _COUNTS),
+    "diet": Family((2, 2, 2, 3, 3, 4), ("", "", "general"), _AMOUNTS),
+    "staffing": Family((2, 2, 2, 3, 3, 4), ("general",), _COUNTS),
+    "transport": Family((2, 2, 3), ("general",), _COUNTS),
     "selection": Family((3, 3, 4), ("binary",), _CHOICES),
-    "knapsack": Family((2, 3, 3, 4), ("general",), _COUNTS),
+    "knapsack": Family((2, 2, 2, 3, 3, 4), ("general",), _COUNTS),
 }
 
 
@@ -84,8 +83,11 @@ def _draw(family: str, rng: random.Random) -> Draft | None:
         point = rng.sample((1, 0, *rng.choices((0, 1), k=size - 2)), size)
     else:
         point = [rng.randint(1, 12) for _ in range(size)]
-    relations = [_weighted(point, "<=" if sense == "maximize" else ">=", rng)]
-    wanted = rng.choice((1, 2, 2, 3, 3, 4) if size < 4 else (2, 2, 3))
+    main, other = ("<=", ">=") if sense == "maximize" else (">=", "<=")
+    relations = [_weighted(point, main, rng)]
+    if relations == [None]:
+        return None
+    wanted = rng.choice((1, 1, 2, 2, 2, 3, 3, 4) if size < 4 else (1, 2, 2, 3))
     for _ in range(50):
         if _every_row_matters(relations, size, kind):
             if len(relations) == wanted:
@@ -93,8 +95,8 @@ def _draw(family: str, rng: random.Random) -> Draft | None:
         else:
             relations.pop()
         extra = rng.choice(plan.extras if size < 4 else plan.extras[1:])
-        relation = _EXTRAS[extra](point, rng.choice(("<=", ">=")), rng)
-        relations.append(relation)
+        # The first row has the sense that bounds the objective; the others make up for it.
+        relations.append(_EXTRAS[extra](point, rng.choice((main, other, other)), rng))
     return None
 
 
@@ -212,7 +214,7 @@ def _draw_network(rng: random.Random) -> Draft | None:
     # Either both supplies or both demands limit the profit from above; one demand drives the cost.
     side = rng.choice((0, 2))
     fixed = {side, side + 1} if sense == "maximize" else {side}
-    dropped = rng.choice([None, *(node for node in range(4) if node not in fixed)])
+    dropped = rng.choice([node for node in range(4) if node not in fixed])
     relations = []
     for number, (kind, routes) in enumerate(nodes):
         if number != dropped:

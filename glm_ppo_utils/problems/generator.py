@@ -11,6 +11,7 @@ from .problem import Problem
 
 LANGUAGES: dict[str, ModuleType] = {"en": english}
 SPLITS = ("train", "heldout")
+MAX_WORDS = 90
 HELDOUT_SHARE = 5  # one canonical program in five is held out
 
 
@@ -43,7 +44,7 @@ def generate(n: int, seed: int, language: str = "en", split: str = "train") -> l
         family = families[len(problems) % len(families)]
         text, model = _make(family, language, rng)
         key = fingerprint(model)
-        if split_of(key) == split and key not in seen:
+        if split_of(key) == split and key not in seen and len(text.split()) <= MAX_WORDS:
             seen.add(key)
             name = f"{language}-{split}-{seed}-{len(problems):05d}"
             problems.append(Problem(name, text, write(model), family))

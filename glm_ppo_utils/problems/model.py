@@ -17,7 +17,7 @@ Term = tuple[Number, str]  # coefficient, variable
 
 _LABEL = re.compile(r"^[^\s:]+:")
 _TERM = re.compile(r"([+-]?)\s*(\d+(?:\.\d+)?)?\s*([^\W\d]\w*)\s*")
-_ROW = re.compile(r"(.+?)\s*(<=|>=|=)\s*(-?\s*\d+(?:\.\d+)?)$")
+_ROW = re.compile(r"(.*?)\s*(<=|>=|=)\s*(-?\s*\d+(?:\.\d+)?)$")
 
 
 @dataclass(frozen=True)

@@ -94,14 +94,15 @@ def _misread(number, rng: random.Random) -> Decimal:
 
 
 def _swapped(model: Model, rng: random.Random) -> Model | None:
-    """Two coefficients of one row, or of the objective, in each other's place."""
+    """Two coefficients of one row, or of the objective, on each other's variable."""
     place = rng.randrange(-1, len(model.rows))
     terms = list(_terms(model, place))
     if len(terms) < 2:
         return None
     i, j = rng.sample(range(len(terms)), 2)
     (a, x), (b, y) = terms[i], terms[j]
-    terms[i], terms[j] = (b, x), (a, y)
+    # "at least twice as many x as y" the wrong way round still begins with its positive term.
+    terms[i], terms[j] = ((a, y), (b, x)) if a * b < 0 else ((b, x), (a, y))
     return _with_terms(model, place, tuple(terms))
 
 
