@@ -1,0 +1,21 @@
+"""The reward of this series: a strict parser, a solver and a graph distance.
+
+Read `reward.py` first: it is the whole path from an answer to its score.
+"""
+
+from glm_ppo_utils.evaluator.lp_format import Limits, LPError, extract_lp, format_lp, parse_lp
+from glm_ppo_utils.evaluator.program import LinearProgram, canonical
+from glm_ppo_utils.evaluator.reward import Score
+from glm_ppo_utils.evaluator.workers import Evaluator
+
+__all__ = [
+    "Evaluator",
+    "LPError",
+    "Limits",
+    "LinearProgram",
+    "Score",
+    "canonical",
+    "extract_lp",
+    "format_lp",
+    "parse_lp",
+]

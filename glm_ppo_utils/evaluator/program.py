@@ -1,0 +1,302 @@
+"""A linear program as arrays, and the canonical form in which equivalent programs look alike.
+
+Names carry no meaning here: they serve messages only. What counts is objective, rows, bounds and
+integrality.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+# Two numbers are the same when they differ by less than this share of the larger. Far above the
+# rounding error of rescaling a row (1e-15), far below any number a word problem changes.
+RELATIVE_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class LinearProgram:
+    """Optimise ``objective @ x + offset`` subject to rows, bounds and integrality.
+
+    Attributes
+    ----------
+    maximize : bool
+        True for maximisation.
+    objective : array ``[variables]``
+    offset : float
+        The constant in the objective.
+    matrix : array ``[rows, variables]``
+    row_lower, row_upper : array ``[rows]``
+        ``row_lower <= matrix @ x <= row_upper``; equal for an equation, infinite where open.
+    lower, upper : array ``[variables]``
+    integer : array of bool ``[variables]``
+        A binary variable is an integer one with bounds 0 and 1.
+    names, row_names : tuple of str
+        In the order of columns and rows; a row without a name has "".
+    """
+
+    maximize: bool
+    objective: Floats
+    offset: float
+    matrix: Floats
+    row_lower: Floats
+    row_upper: Floats
+    lower: Floats
+    upper: Floats
+    integer: Flags
+    names: tuple[str, ...]
+    row_names: tuple[str, ...]
+
+    @property
+    def cost(self) -> Floats:
+        """The objective to be minimised: its negative where the program maximises."""
+        return -self.objective if self.maximize else self.objective
+
+    def keep_rows(self, keep: Flags) -> LinearProgram:
+        """The program with only the rows flagged in ``keep``."""
+        return replace(
+            self,
+            matrix=self.matrix[keep],
+            row_lower=self.row_lower[keep],
+            row_upper=self.row_upper[keep],
+            row_names=tuple(n for n, k in zip(self.row_names, keep, strict=True) if k),
+        )
+
+    def keep_columns(self, keep: Flags) -> LinearProgram:
+        """The program with only the variables flagged in ``keep``."""
+        return replace(
+            self,
+            objective=self.objective[keep],
+            matrix=self.matrix[:, keep],
+            lower=self.lower[keep],
+            upper=self.upper[keep],
+            integer=self.integer[keep],
+            names=tuple(n for n, k in zip(self.names, keep, strict=True) if k),
+        )
+
+
+def close(a: Any, b: Any) -> Any:
+    """Whether finite or infinite numbers agree up to ``RELATIVE_TOLERANCE``, elementwise."""
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(a - b)
+        near = gap <= RELATIVE_TOLERANCE * np.maximum(np.abs(a), np.abs(b))
+    return (a == b) | (near & (gap < np.inf))
+
+
+def canonical(program: LinearProgram) -> LinearProgram:
+    """Reduce a program so that equivalent ones differ by order, names and scale of rows only.
+
+    In turn: single-variable rows become bounds; bounds of integer variables are rounded inwards;
+    parallel rows are merged, so duplicates and weaker copies vanish, a range equals two rows and
+    two opposite inequalities an equation; rows implied by the bounds alone go; so do variables that
+    occur nowhere; a continuous variable without cost in a single equation is a slack and makes it
+    a range; a variable defined by an equation is substituted. Ranges are split at the end.
+
+    Each step keeps the set of feasible points, or its projection on the variables that stay, and
+    depends on neither the order of rows and columns nor the scale of rows, so the form is the same
+    for every way of writing a program.
+    """
+    reduced = tidy(program)
+    while (smaller := _substitute(_drop_slacks(reduced))) is not reduced:
+        reduced = tidy(smaller)
+    return split_ranges(reduced)
+
+
+def tidy(program: LinearProgram) -> LinearProgram:
+    """The steps of `canonical` that remove no variable in use."""
+    program = _round_integer_bounds(_rows_to_bounds(program))
+    program = _drop_implied_rows(_merge_parallel(program))
+    isolated = (program.cost == 0) & ~program.matrix.any(axis=0) & (program.lower <= program.upper)
+    return program.keep_columns(~isolated) if isolated.any() else program
+
+
+def split_ranges(program: LinearProgram) -> LinearProgram:
+    """Write ``low <= row <= high`` with different ends as two rows."""
+    low, high = program.row_lower, program.row_upper
+    ranges = np.isfinite(low) & np.isfinite(high) & (low != high)
+    if not ranges.any():
+        return program
+    names = tuple(n for n, r in zip(program.row_names, ranges, strict=True) if r)
+    return replace(
+        program,
+        matrix=np.vstack([program.matrix, program.matrix[ranges]]),
+        row_lower=np.concatenate([np.where(ranges, -np.inf, low), low[ranges]]),
+        row_upper=np.concatenate([high, np.full(len(names), np.inf)]),
+        row_names=program.row_names + names,
+    )
+
+
+def _rows_to_bounds(program: LinearProgram) -> LinearProgram:
+    single = (program.matrix != 0).sum(axis=1) == 1
+    if not single.any():
+        return program
+    lower, upper = program.lower.copy(), program.upper.copy()
+    for i in np.flatnonzero(single):
+        j = int(np.flatnonzero(program.matrix[i])[0])
+        ends = (
+            program.row_lower[i] / program.matrix[i, j],
+            program.row_upper[i] / program.matrix[i, j],
+        )
+        lower[j] = max(lower[j], min(ends))
+        upper[j] = min(upper[j], max(ends))
+    return replace(program.keep_rows(~single), lower=lower, upper=upper)
+
+
+def _round_integer_bounds(program: LinearProgram) -> LinearProgram:
+    if not program.integer.any():
+        return program
+    slack = RELATIVE_TOLERANCE
+    lower, upper = program.lower, program.upper
+    up = np.ceil(lower - slack * np.where(np.isfinite(lower), np.maximum(1, np.abs(lower)), 0))
+    down = np.floor(upper + slack * np.where(np.isfinite(upper), np.maximum(1, np.abs(upper)), 0))
+    return replace(
+        program,
+        lower=np.where(program.integer, up, lower),
+        upper=np.where(program.integer, down, upper),
+    )
+
+
+def _merge_parallel(program: LinearProgram) -> LinearProgram:
+    """Intersect the intervals of rows whose coefficients are multiples of each other."""
+    if len(program.matrix) < 2:
+        return program
+    size = np.abs(program.matrix).max(axis=1, initial=0)
+    first = np.argmax(program.matrix != 0, axis=1)
+    scale = size * np.sign(program.matrix[np.arange(len(size)), first])
+    scale = np.where(scale == 0, 1.0, scale)
+    unit = program.matrix / scale[:, None]
+    parallel = close(unit[:, None], unit[None]).all(axis=2)
+    if parallel.sum() == len(size):
+        return program
+    ends = np.sort(np.stack([program.row_lower / scale, program.row_upper / scale]), axis=0)
+    low, high = program.row_lower.copy(), program.row_upper.copy()
+    keep = np.argmax(parallel, axis=1) == np.arange(len(size))
+    for i in np.flatnonzero(keep):
+        if parallel[i].sum() > 1:
+            tight = ends[0, parallel[i]].max() * scale[i], ends[1, parallel[i]].min() * scale[i]
+            low[i], high[i] = tight if scale[i] > 0 else tight[::-1]
+            if close(low[i], high[i]):
+                low[i] = high[i]
+    return replace(program, row_lower=low, row_upper=high).keep_rows(keep)
+
+
+def _activity(matrix: Floats, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+    """Least and greatest value of each row within the bounds."""
+    with np.errstate(invalid="ignore"):
+        ends = np.stack([matrix * lower, matrix * upper])
+    ends = np.where(matrix == 0, 0.0, ends)
+    return ends.min(axis=0).sum(axis=1), ends.max(axis=0).sum(axis=1)
+
+
+def _at_most(a: Any, b: Any) -> Any:
+    return (a <= b) | close(a, b)
+
+
+def _drop_implied_rows(program: LinearProgram) -> LinearProgram:
+    """Open the side of an inequality that the bounds imply; equations stay whole."""
+    least, greatest = _activity(program.matrix, program.lower, program.upper)
+    low_implied = _at_most(program.row_lower, least)
+    high_implied = _at_most(greatest, program.row_upper)
+    equation = (program.row_lower == program.row_upper) & program.matrix.any(axis=1)
+    if not ((low_implied | high_implied) & ~equation).any():
+        return program
+    low = np.where(low_implied & ~equation, -np.inf, program.row_lower)
+    high = np.where(high_implied & ~equation, np.inf, program.row_upper)
+    open_rows = np.isinf(low) & np.isinf(high)
+    return replace(program, row_lower=low, row_upper=high).keep_rows(~open_rows)
+
+
+def _drop_slacks(program: LinearProgram) -> LinearProgram:
+    """Project out a continuous variable without cost that occurs in one equation only.
+
+    An equation with several such variables is left alone: none of them is *the* slack.
+    """
+    equation = program.row_lower == program.row_upper
+    used = program.matrix != 0
+    free_to_go = ~program.integer & (program.cost == 0) & (used.sum(axis=0) == 1)
+    free_to_go &= program.lower <= program.upper
+    slack = used & equation[:, None] & free_to_go
+    rows = np.flatnonzero((slack.sum(axis=1) == 1) & (used.sum(axis=1) > 1))
+    if not len(rows):
+        return program
+    columns = np.argmax(slack[rows], axis=1)
+    part = program.matrix[rows, columns]
+    ends = np.stack([part * program.lower[columns], part * program.upper[columns]])
+    low, high = program.row_lower.copy(), program.row_upper.copy()
+    low[rows] -= ends.max(axis=0)
+    high[rows] -= ends.min(axis=0)
+    keep = np.ones(len(program.names), dtype=bool)
+    keep[columns] = False
+    return replace(program, row_lower=low, row_upper=high).keep_columns(keep)
+
+
+def _definitions(program: LinearProgram) -> list[tuple[int, int]]:
+    """Pairs (equation, variable) where the equation defines the variable from the others.
+
+    The variable must be used elsewhere, its lower bound must follow from the equation, and if it is
+    an integer its integrality too. Of `total - chairs - tables = 0` that is `total` alone. An
+    equation with two such variables, or a variable with two such equations, is left alone.
+    """
+    found = np.zeros(program.matrix.shape, dtype=bool)
+    for i in np.flatnonzero(program.row_lower == program.row_upper):
+        row, right = program.matrix[i], program.row_upper[i]
+        for j in np.flatnonzero(row):
+            others = -row / row[j]
+            others[j] = 0.0
+            least, greatest = _activity(others[None], program.lower, program.upper)
+            shift = right / row[j]
+            lower_follows = _at_most(program.lower[j], least[0] + shift)
+            upper_follows = _at_most(greatest[0] + shift, program.upper[j])
+            used = (
+                (program.matrix[:, j] != 0).sum() > 1 or program.objective[j] or not upper_follows
+            )
+            whole = not program.integer[j] or (
+                program.integer[others != 0].all() and (others % 1 == 0).all() and shift % 1 == 0
+            )
+            found[i, j] = used and whole and lower_follows
+    alone = (found.sum(axis=1) == 1)[:, None] & (found.sum(axis=0) == 1)
+    return [(int(i), int(j)) for i, j in np.argwhere(found & alone)]
+
+
+def _substitute(program: LinearProgram) -> LinearProgram:
+    """Eliminate all variables of `_definitions` at once: the result depends on no order."""
+    pairs = _definitions(program)
+    if not pairs:
+        return program
+    rows, columns = (np.array(side) for side in zip(*pairs, strict=True))
+    keep = np.ones(len(program.names), dtype=bool)
+    keep[columns] = False
+    others = np.ones(len(program.matrix), dtype=bool)
+    others[rows] = False
+    pivot = program.matrix[np.ix_(rows, columns)]
+    if np.linalg.cond(pivot) > 1e8:
+        return program
+    # x[columns] = weights @ x[keep] + shift
+    weights = -np.linalg.solve(pivot, program.matrix[np.ix_(rows, keep)])
+    shift = np.linalg.solve(pivot, program.row_upper[rows])
+    moved = program.matrix[np.ix_(others, columns)]
+    return replace(
+        program.keep_columns(keep),
+        objective=_sum(program.objective[keep], program.objective[columns] @ weights),
+        offset=float(_sum(program.offset, program.objective[columns] @ shift)),
+        matrix=np.vstack([_sum(program.matrix[np.ix_(others, keep)], moved @ weights), weights]),
+        row_lower=np.concatenate(
+            [_sum(program.row_lower[others], -moved @ shift), program.lower[columns] - shift]
+        ),
+        row_upper=np.concatenate(
+            [_sum(program.row_upper[others], -moved @ shift), program.upper[columns] - shift]
+        ),
+        row_names=tuple(n for n, k in zip(program.row_names, others, strict=True) if k)
+        + tuple(program.names[j] for j in columns),
+    )
+
+
+def _sum(a: Any, b: Any) -> Any:
+    """``a + b``, exactly 0 where the two cancel up to rounding."""
+    return np.where(close(a, -b), 0.0, a + b)
