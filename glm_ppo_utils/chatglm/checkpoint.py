@@ -30,7 +30,6 @@ AUTO_MAP = {
     "AutoModelForCausalLM": MODEL,
     "AutoModelForSeq2SeqLM": MODEL,
 }
-TOKENIZER_AUTO_MAP = {"AutoTokenizer": ["tokenization_chatglm.ChatGLMTokenizer", None]}
 CODE_FILES = ("configuration_chatglm.py", "modeling_chatglm.py", "tokenization_chatglm.py")
 CHECKSUMS = "SHA256SUMS"
 
@@ -125,14 +124,34 @@ def _add_code(
     folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None
 ) -> None:
     """Put the model's own code into the folder and name it in the configuration files."""
-    for source in (model, model.config, tokenizer):
-        code = Path(inspect.getfile(type(source)))
-        if code.name in CODE_FILES:
-            shutil.copyfile(code, folder / code.name)
+    owners = [model, model.config] + ([] if tokenizer is None else [tokenizer])
+    for owner in owners:
+        for path in _code_of(type(owner)):
+            shutil.copyfile(path, folder / path.name)
     # Paths of the machine that saved it have no place in a checkpoint.
     _edit_json(folder / "config.json", auto_map=AUTO_MAP, _name_or_path=None)
     if tokenizer is not None:
-        _edit_json(folder / "tokenizer_config.json", auto_map=TOKENIZER_AUTO_MAP)
+        name = f"tokenization_chatglm.{type(tokenizer).__name__}"
+        _edit_json(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": [name, None]})
+
+
+def _code_of(cls: type) -> list[Path]:
+    """The Python files that a class of ChatGLM needs; none for a class of transformers.
+
+    Beside this package's three files lie others that do not belong to a checkpoint; beside code
+    that came with a checkpoint lies only what it imports.
+    """
+    modules = {name.removesuffix(".py") for name in CODE_FILES}
+    for ancestor in cls.__mro__:
+        if ancestor.__module__.rpartition(".")[2] in modules:
+            home = Path(inspect.getfile(ancestor)).parent
+            ours = home == Path(__file__).parent
+            return [home / name for name in CODE_FILES] if ours else _remote_files(home)
+    return []
+
+
+def _remote_files(home: Path) -> list[Path]:
+    return [path for path in home.glob("*.py") if path.name != "__init__.py"]
 
 
 def _edit_json(path: Path, **changes: object) -> None:

@@ -358,6 +358,10 @@ def _one_line_errors(name: str) -> Iterator[None]:
                 f"the weights in {name} have other shapes than its config.json says; "
                 "the two files do not belong together"
             ) from error
+        if "could not parse ModelProto" in str(error):
+            raise CheckpointError(
+                f"tokenizer.model in {name} is damaged; copy the folder again or make it anew"
+            ) from error
         raise
 
 
@@ -372,7 +376,7 @@ def _os_error(name: str, error: OSError) -> str:
         return f"the disk is full: {name} cannot be stored in {hub.HF_HUB_CACHE}; free space"
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
     if Path(name).is_dir():
-        return f"{name} cannot be loaded: {first_line}"
+        return f"{name} cannot be loaded ({first_line}); copy the folder again or make it anew"
     return (
         f"{name} is not in {hub.HF_HUB_CACHE} and cannot be fetched from the hub; go online, "
         f"check the name, or pass a folder that holds it ({first_line})"
@@ -405,7 +409,7 @@ def _remote_code(name: str) -> Iterator[None]:
 def _is_writable(folder: Path) -> bool:
     while not folder.exists():
         folder = folder.parent
-    return os.access(folder, os.W_OK)
+    return folder.is_dir() and os.access(folder, os.W_OK)
 
 
 def _some(names: list[str]) -> str:
