@@ -9,7 +9,7 @@ objectives and in every kind of row, so that only the words tell the sense of a 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 
@@ -53,9 +53,9 @@ class Family:
     extras: tuple[str, ...]
 
 
-_COUNTS = ("weighted", "total", "bound", "bound", "ratio", "more", "subset")
-_AMOUNTS = ("weighted", "total", "bound", "bound", "ratio", "more", "half")
-_CHOICES = ("weighted", "count", "exclusive", "either", "implies")
+_COUNTS = ("weighted", "weighted", "total", "bound", "bound", "ratio", "more", "subset")
+_AMOUNTS = ("weighted", "weighted", "total", "bound", "bound", "ratio", "more", "half")
+_CHOICES = ("weighted", "weighted", "count", "exclusive", "either", "implies")
 
 FAMILIES = {
     "mix": Family((2, 2, 2, 3, 3, 4), ("general", "general", ""), _COUNTS),
@@ -84,7 +84,8 @@ def _draw(family: str, rng: random.Random) -> Draft | None:
     else:
         point = [rng.randint(1, 12) for _ in range(size)]
     main, other = ("<=", ">=") if sense == "maximize" else (">=", "<=")
-    relations = [_weighted(point, main, rng)]
+    total = _count if kind == "binary" else _total
+    relations = [rng.choice((_weighted, _weighted, total))(point, main, rng)]
     if relations == [None]:
         return None
     wanted = rng.choice((1, 1, 2, 2, 2, 3, 3, 4) if size < 4 else (1, 2, 2, 3))
@@ -94,7 +95,7 @@ def _draw(family: str, rng: random.Random) -> Draft | None:
                 return Draft(family, sense, _prices(size, rng), _numbered(relations, rng), kind)
         else:
             relations.pop()
-        extra = rng.choice(plan.extras if size < 4 else plan.extras[1:])
+        extra = rng.choice(plan.extras)
         # The first row has the sense that bounds the objective; the others make up for it.
         relations.append(_EXTRAS[extra](point, rng.choice((main, other, other)), rng))
     return None
@@ -121,6 +122,10 @@ def _round(value: int, sense: str, rng: random.Random) -> int:
     while value > 20 and value % 5:
         value += step
     return value
+
+
+def _holds(value: int, sense: str, rhs: int) -> bool:
+    return value <= rhs if sense == "<=" else value >= rhs
 
 
 def _weighted(point, sense, rng) -> Relation | None:
@@ -156,25 +161,32 @@ def _at_least_two(kind: str, cells: Cells, sense: str, rhs: int) -> Relation | N
 
 
 def _ratio(point, sense, rng) -> Relation | None:
-    i, j = rng.sample(range(len(point)), 2)
     times = rng.choice((1, 2, 2, 3))
-    gap = point[i] - times * point[j]
-    fits = gap >= 0 if sense == ">=" else gap <= 0
-    return Relation("ratio", ((1, i), (-times, j)), sense, 0) if fits else None
+    pairs = permutations(range(len(point)), 2)
+    fits = [(i, j) for i, j in pairs if _holds(point[i] - times * point[j], sense, 0)]
+    if not fits:
+        return None
+    i, j = rng.choice(fits)
+    return Relation("ratio", ((1, i), (-times, j)), sense, 0)
 
 
 def _more(point, sense, rng) -> Relation | None:
-    i, j = rng.sample(range(len(point)), 2)
+    pairs = list(permutations(range(len(point)), 2))
+    if sense == ">=":
+        pairs = [(i, j) for i, j in pairs if point[i] - point[j] >= 2]
+    if not pairs:
+        return None
+    i, j = rng.choice(pairs)
     rhs = point[i] - point[j] + rng.randint(0, 2) * (1 if sense == "<=" else -1)
     return _at_least_two("more", ((1, i), (-1, j)), sense, rhs)
 
 
 def _half(point, sense, rng) -> Relation | None:
     i = rng.randrange(len(point))
-    gap = 2 * point[i] - sum(point)
-    fits = gap >= 0 if sense == ">=" else gap <= 0
     cells = ((1, i), *((-1, j) for j in range(len(point)) if j != i))
-    return Relation("half", cells, sense, 0) if fits else None
+    return (
+        Relation("half", cells, sense, 0) if _holds(2 * point[i] - sum(point), sense, 0) else None
+    )
 
 
 def _count(point, sense, rng) -> Relation | None:
@@ -185,8 +197,8 @@ def _choice(kind: str, signs: tuple[int, int], sense: str, rhs: int):
     def draw_choice(point, _, rng) -> Relation | None:
         i, j = rng.sample(range(len(point)), 2)
         value = signs[0] * point[i] + signs[1] * point[j]
-        fits = value <= rhs if sense == "<=" else value >= rhs
-        return Relation(kind, ((signs[0], i), (signs[1], j)), sense, rhs) if fits else None
+        cells = ((signs[0], i), (signs[1], j))
+        return Relation(kind, cells, sense, rhs) if _holds(value, sense, rhs) else None
 
     return draw_choice
 

@@ -116,40 +116,51 @@ def _read_terms(text: str) -> tuple[Term, ...]:
 def canonical(model: Model) -> tuple:
     """A value equal for two models that differ only in names, in order or in scale.
 
-    The least over all orders of the variables, so meant for a handful of them. It is what decides
-    a problem's split, and what a spoiled answer must differ in.
+    The least over all orders of the variables, so meant for a handful of them. It decides a
+    problem's split, and a spoiled answer must differ in it.
     """
     names = model.variables
-    return min(_arrays(model, order) for order in permutations(names))
-
-
-def _arrays(model: Model, order: tuple[str, ...]) -> tuple:
     sign = -1 if model.sense == "maximize" else 1
-    objective = _dense(model.objective, order)
-    whole = set(order) <= {*model.general, *model.binary}
-    rows = [
-        _scaled(_dense(row.terms, order), row.sense, Fraction(row.rhs), whole) for row in model.rows
-    ]
-    kinds = tuple((name in model.general) + 2 * (name in model.binary) for name in order)
-    return kinds, tuple(sign * value for value in objective), tuple(sorted(set(rows)))
+    costs = [sign * value for value in _dense(model.objective, names)]
+    kinds = [(name in model.general) + 2 * (name in model.binary) for name in names]
+    rows = [_scaled(_dense(row.terms, names), row, all(kinds)) for row in model.rows]
+
+    def ordered(order: tuple[int, ...]) -> tuple:
+        columns = tuple((kinds[i], costs[i]) for i in order)
+        return columns, tuple(
+            sorted({_signed(tuple(v[i] for i in order), *row) for v, *row in rows})
+        )
+
+    return min(ordered(order) for order in permutations(range(len(names))))
 
 
-def _dense(terms: Iterable[Term], order: tuple[str, ...]) -> list[Fraction]:
-    values = dict.fromkeys(order, Fraction(0))
+def _exact(value: Number | Fraction) -> int | Fraction:
+    """`value` as an int if it is whole, so that equal values look equal in a fingerprint."""
+    fraction = Fraction(value)
+    return fraction.numerator if fraction.denominator == 1 else fraction
+
+
+def _dense(terms: Iterable[Term], names: list[str]) -> list[int | Fraction]:
+    values: dict[str, int | Fraction] = dict.fromkeys(names, 0)
     for coefficient, name in terms:
-        values[name] += Fraction(coefficient)
+        values[name] = _exact(values[name] + Fraction(coefficient))
     return list(values.values())
 
 
-def _scaled(values: list[Fraction], sense: str, rhs: Fraction, whole: bool) -> tuple:
+def _scaled(values: list[int | Fraction], row: Row, whole: bool) -> tuple:
     """The row as ``<=`` or ``=`` with coprime whole coefficients, tightened if all is whole."""
-    if sense == ">=" or (sense == "=" and next((v for v in values if v), 1) < 0):
-        values, rhs = [-value for value in values], -rhs
-    unit = Fraction(
-        math.gcd(*(value.numerator for value in values)) or 1,
-        math.lcm(*(value.denominator for value in values)),
-    )
-    rhs /= unit
-    if whole and sense != "=":
-        rhs = Fraction(math.floor(rhs))
-    return sense == "=", tuple(value / unit for value in values), rhs
+    scale = Fraction(math.lcm(*(value.denominator for value in values)))
+    scale /= math.gcd(*(int(value * scale) for value in values)) or 1
+    if row.sense == ">=":
+        scale = -scale
+    rhs = Fraction(row.rhs) * scale
+    if whole and row.sense != "=":
+        rhs = math.floor(rhs)
+    return [int(value * scale) for value in values], _exact(rhs), row.sense == "="
+
+
+def _signed(values: tuple[int, ...], rhs: int | Fraction, equality: bool) -> tuple:
+    """An equality times -1 is the same equality: of the two, the greater one."""
+    if equality:
+        values, rhs = max((values, rhs), (tuple(-value for value in values), -rhs))
+    return equality, values, rhs

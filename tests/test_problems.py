@@ -1,0 +1,355 @@
+"""Word problems: sound references, natural and unambiguous texts, disjoint splits, loaders."""
+
+import json
+import random
+import re
+from collections import Counter
+from dataclasses import replace
+from statistics import mean
+
+import highspy
+import numpy as np
+import pytest
+
+from glm_ppo_utils.problems import (
+    ERRORS,
+    INSTRUCTION,
+    Problem,
+    demonstrations,
+    fingerprint,
+    generate,
+    load_nl4opt,
+    load_problems,
+    prompt_text,
+    save_problems,
+    split_of,
+)
+from glm_ppo_utils.problems.families import FAMILIES
+from glm_ppo_utils.problems.model import canonical, read, write
+
+LANGUAGES = ("en",)
+_cache: dict = {}
+
+
+def problems(language: str, split: str = "train") -> list[Problem]:
+    """Two thousand problems, made once."""
+    if (language, split) not in _cache:
+        _cache[language, split] = generate(2000, seed=5, language=language, split=split)
+    return _cache[language, split]
+
+
+def solve(model) -> highspy.HighsModelStatus:
+    """What HiGHS says of `model`, given as arrays."""
+    names = model.variables
+    whole = {*model.general, *model.binary}
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = len(names), len(model.rows)
+    lp.sense_ = (
+        highspy.ObjSense.kMaximize if model.sense == "maximize" else highspy.ObjSense.kMinimize
+    )
+    lp.col_cost_ = np.array(
+        [sum(float(c) for c, n in model.objective if n == name) for name in names]
+    )
+    lp.col_lower_ = np.zeros(len(names))
+    lp.col_upper_ = np.array([1.0 if n in model.binary else highspy.kHighsInf for n in names])
+    lp.row_lower_ = np.array(
+        [-highspy.kHighsInf if r.sense == "<=" else float(r.rhs) for r in model.rows]
+    )
+    lp.row_upper_ = np.array(
+        [highspy.kHighsInf if r.sense == ">=" else float(r.rhs) for r in model.rows]
+    )
+    lp.integrality_ = [
+        highspy.HighsVarType.kInteger if n in whole else highspy.HighsVarType.kContinuous
+        for n in names
+    ]
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_ = np.cumsum([0, *(len(r.terms) for r in model.rows)])
+    lp.a_matrix_.index_ = np.array([names.index(n) for r in model.rows for _, n in r.terms])
+    lp.a_matrix_.value_ = np.array([float(c) for r in model.rows for c, _ in r.terms])
+    solver = highspy.Highs()
+    solver.silent()
+    solver.passModel(lp)
+    solver.run()
+    return solver.getModelStatus()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+class TestGenerate:
+    def test_families_in_turn_and_sizes(self, language):
+        made = problems(language)
+        assert [p.family for p in made[:12]] == 2 * list(FAMILIES)
+        assert len(FAMILIES) >= 6
+        models = [read(p.reference) for p in made]
+        assert {len(m.variables) for m in models} == {2, 3, 4}
+        assert {len(m.rows) for m in models} == {1, 2, 3, 4}
+        assert {"general", "binary", ""} == {
+            "general" if m.general else "binary" if m.binary else "" for m in models
+        }
+        for family in FAMILIES:
+            senses = Counter(
+                m.sense for p, m in zip(made, models, strict=True) if p.family == family
+            )
+            assert min(senses["maximize"], senses["minimize"]) > 0.35 * sum(senses.values())
+
+    def test_every_reference_is_optimal(self, language):
+        for problem in problems(language)[:600]:
+            status = solve(read(problem.reference))
+            assert status == highspy.HighsModelStatus.kOptimal, problem
+
+    def test_reference_is_in_the_plain_layout(self, language):
+        for problem in problems(language):
+            assert write(read(problem.reference)) == problem.reference
+
+    def test_same_arguments_same_problems(self, language):
+        assert generate(60, 5, language) == problems(language)[:60]
+        assert generate(60, 6, language) != problems(language)[:60]
+
+    def test_splits_share_nothing(self, language):
+        train, heldout = problems(language), problems(language, "heldout")
+        assert not {p.text for p in train} & {p.text for p in heldout}
+        prints = [{fingerprint(read(p.reference)) for p in side} for side in (train, heldout)]
+        assert [len(side) for side in prints] == [2000, 2000], "a program occurs twice"
+        assert not prints[0] & prints[1]
+        # Not by luck: the split is decided by the program itself.
+        assert {split_of(key) for key in prints[0]} == {"train"}
+        assert {split_of(key) for key in prints[1]} == {"heldout"}
+
+    def test_sense_is_not_given_away(self, language):
+        """Both senses of rows occur with both senses of the objective, in each kind of row."""
+        seen = Counter()
+        for problem in problems(language):
+            model = read(problem.reference)
+            for row in model.rows:
+                if row.sense != "=" and not model.binary:
+                    seen[_kind(row), model.sense, row.sense] += 1
+        for kind in ("bound", "difference", "sum", "weighted"):
+            for sense in ("maximize", "minimize"):
+                counts = [seen[kind, sense, row_sense] for row_sense in ("<=", ">=")]
+                assert min(counts) > 0.15 * sum(counts), (kind, sense, counts)
+
+    def test_numbers_and_names_come_from_the_text(self, language):
+        for problem in problems(language):
+            numbers = Counter(re.findall(r"\d+", problem.text))
+            model = read(problem.reference)
+            rows = [term for row in model.rows for term in row.terms if abs(term[0]) != 1]
+            needed = Counter(str(c) for c, _ in [*model.objective, *rows] if c > 0)
+            needed += Counter(str(row.rhs) for row in model.rows if row.rhs > 1)
+            assert needed <= numbers, problem
+            for coefficient, _ in rows:
+                if coefficient < 0:
+                    assert TIMES[language][int(-coefficient)] in problem.text
+            for name in model.variables:
+                assert all(part in problem.text.lower() for part in name.split("_")), problem
+
+    def test_variables_in_order_of_the_text(self, language):
+        for problem in problems(language):
+            names = read(problem.reference).variables
+            if "_" not in names[0]:
+                places = [problem.text.lower().index(name) for name in names]
+                assert places == sorted(places), problem
+
+    def test_integrality_is_said(self, language):
+        said, unsaid = INTEGRALITY[language]
+        for problem in problems(language):
+            model = read(problem.reference)
+            assert bool(re.search(said, problem.text)) == bool(model.general or model.binary), (
+                problem
+            )
+            if unsaid_match := re.search(unsaid, problem.text):
+                assert not model.general + model.binary, (unsaid_match, problem)
+
+    def test_size_of_texts(self, language):
+        made = problems(language)
+        longest, average = LENGTHS[language]
+        lengths = [len(re.findall(LENGTH_UNIT[language], p.text)) for p in made]
+        assert max(lengths) <= longest and mean(lengths) <= average
+        tokens = [len(re.findall(r"\d|[^\W\d_]+|[<>]?=|[^\w ]|_", p.reference)) for p in made]
+        assert max(tokens) <= 85 and mean(tokens) <= 45
+
+
+TIMES = {"en": {2: "twice", 3: "three times"}}
+INTEGRALITY = {
+    "en": (
+        r"nly whole|in full or not|in part\b|cannot be (cut|split)|may be left unfinished"
+        r"|are not allowed|cannot be used",
+        r"are fine|Any fraction|partly|are allowed|may be split",
+    )
+}
+LENGTH_UNIT = {"en": r"\S+"}
+LENGTHS = {"en": (90, 75)}
+
+
+def _kind(row) -> str:
+    values = [c for c, _ in row.terms]
+    if len(values) == 1:
+        return "bound"
+    if min(values) < 0:
+        return "difference"
+    return "sum" if set(values) == {1} else "weighted"
+
+
+def test_a_longer_list_only_adds():
+    assert generate(30, 1) == generate(90, 1)[:30]
+
+
+@pytest.mark.parametrize("arguments", [(-1, 0), (1, 0, "fr"), (1, 0, "en", "test")])
+def test_bad_arguments(arguments):
+    with pytest.raises(ValueError, match="ask for 0 or more|choose one of"):
+        generate(*arguments)
+    assert generate(0, 0) == []
+
+
+def test_each_sentence_names_its_row():
+    """A text is read by hand: the reference of one problem, row by row."""
+    (problem,) = [p for p in generate(2000, 5) if p.id == "en-train-5-00000"]
+    assert problem.text.endswith((".", "?"))
+
+
+def _reordered(model, rng):
+    names = model.variables
+    new = dict(zip(names, rng.sample([f"v{i}" for i in range(9)], len(names)), strict=True))
+
+    def renamed(terms):
+        return tuple((c, new[n]) for c, n in rng.sample(terms, len(terms)))
+
+    rows = []
+    for row in rng.sample(model.rows, len(model.rows)):
+        scale = rng.choice((1, 2, 5))
+        terms = tuple((scale * c, n) for c, n in renamed(row.terms))
+        rows.append(replace(row, terms=terms, rhs=scale * row.rhs))
+    return replace(
+        model,
+        objective=renamed(model.objective),
+        rows=tuple(rows),
+        general=tuple(new[n] for n in model.general),
+        binary=tuple(new[n] for n in model.binary),
+    )
+
+
+def test_canonical_form_ignores_names_order_and_scale():
+    rng = random.Random(0)
+    for problem in problems("en")[:300]:
+        model = read(problem.reference)
+        assert canonical(_reordered(model, rng)) == canonical(model)
+        assert fingerprint(_reordered(model, rng)) == fingerprint(model)
+
+
+class TestDemonstrations:
+    def test_clean(self):
+        for demonstration in demonstrations(problems("en")[:50], 0.0, 0):
+            assert demonstration.answer == demonstration.problem.reference
+            assert demonstration.error == ""
+
+    def test_spoiled(self):
+        made = demonstrations(problems("en")[:1000], 1.0, 0)
+        kinds = Counter(d.error for d in made)
+        assert set(kinds) == set(ERRORS) and min(kinds.values()) > 100
+        for d in made:
+            truth, answer = read(d.problem.reference), read(d.answer)
+            assert canonical(answer) != canonical(truth)
+            assert write(answer) == d.answer
+            assert _differs_only_as(d.error, truth, answer), d
+
+    def test_rate_and_determinism(self):
+        made = demonstrations(problems("en"), 0.4, 1)
+        assert 0.35 < mean(d.error != "" for d in made) < 0.45
+        assert made == demonstrations(problems("en"), 0.4, 1)
+        assert made != demonstrations(problems("en"), 0.4, 2)
+
+    def test_the_evaluator_agrees(self):
+        evaluator = pytest.importorskip("glm_ppo_utils.evaluator").Evaluator()
+        made = demonstrations(problems("en")[:500], 0.5, 0)
+        for d in made:
+            score = evaluator.score(d.answer, d.problem.reference)
+            assert score.exact == (d.error == ""), (d, score)
+
+    def test_no_row_may_be_left_out(self):
+        """Every row of a reference matters: without it the evaluator sees another program."""
+        evaluator = pytest.importorskip("glm_ppo_utils.evaluator").Evaluator()
+        for problem in problems("en")[:300]:
+            model = read(problem.reference)
+            for i in range(len(model.rows)):
+                rest = replace(model, rows=model.rows[:i] + model.rows[i + 1 :])
+                assert not evaluator.score(write(rest), problem.reference).exact, (i, problem)
+
+    def test_bad_rate_and_bad_reference(self):
+        with pytest.raises(ValueError, match="from 0 to 1"):
+            demonstrations([], 1.5, 0)
+        with pytest.raises(ValueError, match="problem mine: .*plain layout"):
+            demonstrations([Problem("mine", "?", "max 3 x st x <= 1 end")], 1.0, 0)
+
+    def test_nl4opt_references_can_be_spoiled(self, nl4opt_path):
+        for d in demonstrations(load_nl4opt(nl4opt_path), 1.0, 0):
+            assert canonical(read(d.answer)) != canonical(read(d.problem.reference))
+
+
+def _differs_only_as(error: str, truth, answer) -> bool:
+    rows = len(truth.rows), len(answer.rows)
+    integers = (truth.general, truth.binary) == (answer.general, answer.binary)
+    if error == "dropped constraint":
+        return rows[1] == rows[0] - 1 and set(answer.rows) < set(truth.rows) and integers
+    if error == "missing integrality":
+        same = (truth.objective, truth.rows) == (answer.objective, answer.rows)
+        return same and not answer.general and not answer.binary
+    changed = [(a, b) for a, b in zip(truth.rows, answer.rows, strict=True) if a != b]
+    changed_goal = (truth.sense, truth.objective) != (answer.sense, answer.objective)
+    if not integers or len(changed) + changed_goal != 1:
+        return False
+    if error == "wrong sense":
+        return truth.sense != answer.sense or (
+            changed != [] and changed[0][0].sense != changed[0][1].sense
+        )
+    before, after = (
+        (changed[0][0].terms, changed[0][1].terms)
+        if changed
+        else (truth.objective, answer.objective)
+    )
+    numbers = [sorted(c for c, _ in terms) for terms in (before, after)]
+    return (numbers[0] == numbers[1] and before != after) == (error == "swapped coefficients")
+
+
+def test_prompt_text():
+    problem = Problem("a", "How many?", "")
+    assert prompt_text(problem) == "How many?"
+    assert prompt_text(problem, INSTRUCTION) == f"{INSTRUCTION}\n\nHow many?"
+
+
+class TestFiles:
+    def test_round_trip(self, tmp_path):
+        made = generate(12, 0)
+        save_problems(tmp_path / "mine.jsonl", made)
+        assert load_problems(tmp_path / "mine.jsonl") == made
+
+    def test_nl4opt(self, nl4opt_path):
+        loaded = load_nl4opt(nl4opt_path)
+        assert len(loaded) == 95
+        assert loaded[0].id == "nl4opt-dev-0" and loaded[0].reference.startswith("maximize")
+
+    GOOD = {"id": "a", "text": "How many?", "reference": "maximize"}
+
+    @pytest.mark.parametrize(
+        ("bad", "message"),
+        [
+            ("{", "line 2: not JSON"),
+            ("[1]", "line 2: a list, not an object"),
+            (json.dumps({"id": "b", "text": "?"}), 'line 2: "reference" is missing'),
+            (json.dumps({**GOOD, "id": 3}), 'line 2: "id" is missing, empty or not a text'),
+            (json.dumps(GOOD), "line 2: the id 'a' is that of line 1"),
+        ],
+    )
+    def test_bad_line(self, tmp_path, bad, message):
+        path = tmp_path / "mine.jsonl"
+        path.write_text(json.dumps(self.GOOD) + "\n" + bad + "\n", encoding="utf-8")
+        with pytest.raises(ValueError) as caught:
+            load_problems(path)
+        text = str(caught.value)
+        assert message in text and str(path) in text and "\n" not in text
+
+    def test_empty_and_binary_files(self, tmp_path):
+        path = tmp_path / "mine.jsonl"
+        path.write_text("\n\n")
+        with pytest.raises(ValueError, match="holds no problem"):
+            load_problems(path)
+        path.write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(ValueError, match="not UTF-8"):
+            load_problems(path)
