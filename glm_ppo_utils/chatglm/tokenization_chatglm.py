@@ -1,8 +1,9 @@
 """ChatGLM3's tokenizer: SentencePiece pieces, command tokens, left padding.
 
 The file travels inside checkpoint folders (``trust_remote_code=True``), so it imports nothing of
-this package. Vocabulary layout: the SentencePiece pieces first (``<unk>`` = 0 is also the padding,
-``</s>`` = 2 ends an answer), then the command tokens in the order of ``COMMANDS``.
+this package. Vocabulary layout: the SentencePiece pieces (``<unk>`` = 0 is also the padding,
+``</s>`` = 2 ends an answer), then those command tokens that are not among the pieces already. In
+the published vocabulary that is all of them; a vocabulary of ours reserves pieces for them.
 """
 
 import shutil
@@ -37,8 +38,8 @@ class ChatGLMTokenizer(PreTrainedTokenizer):
     def __init__(self, vocab_file, **kwargs):
         self.vocab_file = vocab_file
         self.pieces = SentencePieceProcessor(model_file=str(vocab_file))
-        size = self.pieces.get_piece_size()
-        self.command_ids = {name: size + i for i, name in enumerate(COMMANDS)}
+        self.command_ids = self._find_commands()
+        self.command_names = {index: name for name, index in self.command_ids.items()}
         defaults = {
             "unk_token": "<unk>",
             "pad_token": "<unk>",
@@ -53,9 +54,16 @@ class ChatGLMTokenizer(PreTrainedTokenizer):
 
     # -- vocabulary ---------------------------------------------------------------------------
 
+    def _find_commands(self):
+        """Ids of the command tokens: reserved pieces, or numbers after the last piece."""
+        ids = {name: self.pieces.piece_to_id(name) for name in COMMANDS}
+        ids = {name: i for name, i in ids.items() if self.pieces.is_control(i)}
+        appended = [name for name in COMMANDS if name not in ids]
+        return {**ids, **{n: self.pieces.get_piece_size() + i for i, n in enumerate(appended)}}
+
     @property
     def vocab_size(self):
-        return self.pieces.get_piece_size() + len(COMMANDS)
+        return max(self.pieces.get_piece_size(), max(self.command_names) + 1)
 
     def get_vocab(self):
         vocab = {self.pieces.id_to_piece(i): i for i in range(self.pieces.get_piece_size())}
@@ -66,11 +74,11 @@ class ChatGLMTokenizer(PreTrainedTokenizer):
         return self.pieces.piece_to_id(token) if command is None else command
 
     def _convert_id_to_token(self, index):
-        size = self.pieces.get_piece_size()
-        if 0 <= index < size:
-            return self.pieces.id_to_piece(index)
+        if index in self.command_names:
+            return self.command_names[index]
         # The embedding may be padded beyond the vocabulary: such ids decode to nothing.
-        return COMMANDS[index - size] if index - size < len(COMMANDS) else self.unk_token
+        known = 0 <= index < self.pieces.get_piece_size()
+        return self.pieces.id_to_piece(index) if known else self.unk_token
 
     def get_command(self, token):
         """Id of a command token such as ``<|user|>``."""

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import sentencepiece as spm
 
+from .tokenization_chatglm import COMMANDS
+
 
 def train_tokenizer(texts: Iterable[str], path: Path, vocab_size: int = 1024) -> Path:
     """Train a SentencePiece model on `texts` and write it to `path`.
@@ -45,6 +47,7 @@ def train_tokenizer(texts: Iterable[str], path: Path, vocab_size: int = 1024) ->
         normalization_rule_name="identity",
         remove_extra_whitespaces=False,
         user_defined_symbols=["\n"],
+        control_symbols=COMMANDS,  # or "people" could yield a piece called "eop"
         unk_id=0,
         bos_id=1,
         eos_id=2,

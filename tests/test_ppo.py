@@ -1,0 +1,281 @@
+"""The PPO loop on models of a few thousand parameters, ChatGLM and GPT-2 alike."""
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+from trl import PPOTrainer
+
+from glm_ppo_utils.chatglm import add_value_head, load_policy, write_checkpoint
+from glm_ppo_utils.chatglm.tokenization_chatglm import ChatGLMTokenizer
+from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
+from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
+
+CONFIG = {
+    "num_layers": 3,
+    "hidden_size": 32,
+    "ffn_hidden_size": 32,
+    "kv_channels": 8,
+    "num_attention_heads": 4,
+    "multi_query_group_num": 2,
+    "seq_length": 128,
+}
+SETTINGS = PPOSettings(
+    steps=4,
+    batch_size=8,
+    mini_batch_size=4,
+    epochs=2,
+    max_new_tokens=6,
+    eval_every=2,
+    eval_problems=4,
+    checkpoint_every=1,
+)
+
+
+@dataclass(frozen=True)
+class Word:
+    text: str
+    reference: str
+
+
+WORDS = [Word(f"say {w} " * n, w) for w in ("one", "two", "six") for n in (1, 2, 3, 4)]
+
+
+def letters(prompts, completions, reference, **_):
+    """Reward: the share of a response's first six characters that are small letters."""
+    assert len(prompts) == len(completions) == len(reference)
+    return [sum("a" <= c <= "z" for c in text[:6]) / 6 for text in completions]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("policy")
+    texts = [w.text for w in WORDS] + ["maximize"]
+    vocabulary = train_tokenizer(texts, folder / "tokenizer.model", vocab_size=400)
+    write_checkpoint(folder / "tiny", CONFIG, vocabulary, seed=0)
+    return folder / "tiny"
+
+
+@pytest.fixture
+def tokenizer(folder):
+    return ChatGLMTokenizer(folder / "tokenizer.model")
+
+
+@pytest.fixture(params=["chatglm", "gpt2"])
+def policy(request, folder, tokenizer):
+    torch.manual_seed(0)
+    if request.param == "chatglm":
+        return add_value_head(load_policy(folder))
+    config = GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=128)
+    return add_value_head(GPT2LMHeadModel(config).eval())
+
+
+def make_run(policy, tokenizer, out_dir, settings=SETTINGS, **more) -> PPORun:
+    return PPORun(
+        policy, tokenizer, letters, WORDS, settings, out_dir, heldout=WORDS, progress=False, **more
+    )
+
+
+def without_seconds(rows):
+    return [{k: v for k, v in r.items() if not k.startswith("seconds")} for r in rows]
+
+
+def test_the_first_step_starts_at_the_reference(policy, tokenizer, tmp_path):
+    """Nothing has moved yet: the KL is 0 and the ratio of new to old probabilities 1."""
+    settings = replace(SETTINGS, epochs=1, mini_batch_size=8, steps=1)
+    row = make_run(policy, tokenizer, tmp_path, settings).train()[0]
+    assert row["kl"] == pytest.approx(0, abs=1e-4)
+    assert row["ratio"] == pytest.approx(1, abs=1e-4)
+    assert row["clip_fraction"] == 0
+
+
+def test_later_steps_have_moved(policy, tokenizer, tmp_path):
+    settings = replace(SETTINGS, policy_lr=1e-2)
+    rows = make_run(policy, tokenizer, tmp_path, settings).train()
+    assert abs(rows[-1]["kl"]) > 1e-3
+    assert all(math.isfinite(v) for row in rows for v in row.values())
+
+
+def test_it_learns(policy, tokenizer, tmp_path):
+    settings = replace(
+        SETTINGS, steps=25, batch_size=32, mini_batch_size=16, policy_lr=1e-2, eval_every=0
+    )
+    rows = make_run(policy, tokenizer, tmp_path, settings).train()
+    first = sum(r["reward"] for r in rows[:5]) / 5
+    last = sum(r["reward"] for r in rows[-5:]) / 5
+    assert last > first + 0.15
+
+
+def test_the_log_and_the_evaluations_are_written(policy, tokenizer, tmp_path):
+    run = make_run(policy, tokenizer, tmp_path)
+    rows = run.train()
+    assert [r["step"] for r in rows] == [0, 1, 2, 3]
+    wanted = {"reward", "reward_sd", "exact", "parsed", "kl", "entropy", "clip_fraction", "ratio"}
+    wanted |= {"explained_variance", "response_tokens"}
+    wanted |= {"seconds_generate", "seconds_score", "seconds_optimise"}
+    assert wanted <= rows[0].keys()
+    assert [r["step"] for r in read_jsonl(tmp_path / "eval.jsonl")] == [2, 4]
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_only_the_value_head_learns_during_its_warm_up(policy, tokenizer, tmp_path):
+    before = {n: p.clone() for n, p in policy.named_parameters()}
+    make_run(policy, tokenizer, tmp_path, replace(SETTINGS, value_warmup=4)).train()
+    moved = {n for n, p in policy.named_parameters() if not torch.equal(p, before[n])}
+    assert moved
+    assert all("v_head" in name for name in moved)
+
+
+def test_response_columns_give_the_numbers_of_trls_own_pass(policy, tokenizer, tmp_path):
+    run = make_run(policy, tokenizer, tmp_path)
+    rollouts = run.rollout(WORDS[:8])
+    queries, responses = [r.query for r in rollouts], [r.response for r in rollouts]
+    inputs = run.trainer.prepare_model_inputs(queries, responses)
+    arguments = (run.policy, queries, responses, inputs)
+    with torch.no_grad():
+        ours = run.trainer.batched_forward_pass(*arguments, return_logits=True)
+        stock = PPOTrainer.batched_forward_pass(run.trainer, *arguments, return_logits=True)
+    width = ours[0].shape[1]
+    mask = stock[3].bool()
+    assert mask.sum() == ours[3].sum() == sum(len(r) for r in responses)
+    for mine, theirs in zip(ours[:3], stock[:3], strict=True):
+        kept = mine[ours[3].bool()]
+        assert torch.allclose(kept, theirs[mask], atol=1e-5)
+    assert width == max(len(r) for r in responses)
+
+
+def test_a_batch_is_a_shuffled_pass_over_all_problems(policy, tokenizer, tmp_path):
+    run = make_run(policy, tokenizer, tmp_path)
+    seen = [p for step in range(3) for p in run.batch(step)]  # 24 of 12 problems: two passes
+    assert sorted(map(str, seen[:12])) == sorted(map(str, WORDS))
+    assert seen[:12] != WORDS
+    assert seen[:12] != seen[12:]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(folder, tokenizer, tmp_path):
+    def fresh():
+        torch.manual_seed(0)
+        return add_value_head(load_policy(folder))
+
+    whole = make_run(fresh(), tokenizer, tmp_path / "whole")
+    whole.train()
+    make_run(fresh(), tokenizer, tmp_path / "parts", replace(SETTINGS, steps=2)).train()
+    resumed = make_run(fresh(), tokenizer, tmp_path / "parts")
+    resumed.train()
+    assert without_seconds(resumed.log()) == without_seconds(whole.log())
+    for mine, theirs in zip(resumed.policy.parameters(), whole.policy.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_the_reference_survives_a_resume(folder, tokenizer, tmp_path):
+    """The KL after a resume is to the policy before PPO, not to the one that was loaded."""
+    fast = replace(SETTINGS, policy_lr=1e-2, steps=2)
+    torch.manual_seed(0)
+    make_run(add_value_head(load_policy(folder)), tokenizer, tmp_path, fast).train()
+    torch.manual_seed(0)
+    policy = add_value_head(load_policy(folder))
+    rows = make_run(policy, tokenizer, tmp_path, replace(fast, steps=3)).train()
+    assert abs(rows[2]["kl"]) > 1e-3
+
+
+def test_ctrl_c_saves_and_stops(policy, tokenizer, tmp_path):
+    run = make_run(policy, tokenizer, tmp_path, replace(SETTINGS, checkpoint_every=100))
+    calls = []
+
+    def interrupted(prompts, completions, **columns):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return [0.0] * len(completions)
+
+    run.reward_fn = run.grader = interrupted
+    run.heldout = []
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
+    assert run.checkpoints.load_newest()[0] == 2
+
+
+def test_bad_input_is_a_clear_error(folder, policy, tokenizer, tmp_path):
+    with pytest.raises(TypeError, match=r"add_value_head\(policy\)"):
+        make_run(load_policy(folder), tokenizer, tmp_path)
+    with pytest.raises(ValueError, match="no problems"):
+        PPORun(policy, tokenizer, letters, [], SETTINGS, tmp_path)
+    with pytest.raises(ValueError, match="not a multiple of mini_batch_size"):
+        replace(SETTINGS, batch_size=6)
+    make_run(policy, tokenizer, tmp_path / "run")
+    with pytest.raises(ValueError, match="holds a run with seed=0, not 1"):
+        make_run(policy, tokenizer, tmp_path / "run", replace(SETTINGS, seed=1))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot write to .*pass another out_dir"):
+        make_run(policy, tokenizer, tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize(
+    ("rewards", "message"),
+    [([0.0] * 7, "returned 7 rewards for 8"), ([math.nan] * 8, "reward of response 0 is nan")],
+)
+def test_a_broken_reward_function_is_named(policy, tokenizer, tmp_path, rewards, message):
+    run = make_run(policy, tokenizer, tmp_path)
+    run.reward_fn = lambda **_: rewards
+    with pytest.raises(ValueError, match=message):
+        run.train()
+
+
+KILLED = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+from test_ppo import *
+torch.set_num_threads(1)
+torch.manual_seed(0)
+policy = add_value_head(load_policy({folder!r}))
+make_run(policy, ChatGLMTokenizer({vocabulary!r}), {out!r}, replace(SETTINGS, steps=12)).train()
+"""
+
+
+def test_kill_9_at_random_moments_loses_nothing(folder, tokenizer, tmp_path):
+    """The log and the weights of a run killed twice equal those of a whole run."""
+    rounds = int(os.environ.get("GLM_PPO_KILL_ROUNDS", 2))
+
+    def script(out):
+        values = {"tests": str(Path(__file__).parent), "folder": str(folder)}
+        values |= {"vocabulary": str(folder / "tokenizer.model"), "out": str(out)}
+        return [sys.executable, "-W", "ignore", "-c", KILLED.format(**values)]
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(script(whole), check=True)
+    rng = random.Random(0)
+    kills = 0
+    while kills < rounds:
+        process = subprocess.Popen(script(killed))
+        rows = len(read_jsonl(killed / "log.jsonl"))
+        # Wait for progress, so that every kill hits training and not the imports.
+        while process.poll() is None and len(read_jsonl(killed / "log.jsonl")) <= rows:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    subprocess.run(script(killed), check=True)
+    assert kills > 0
+    assert without_seconds(read_jsonl(killed / "log.jsonl")) == without_seconds(
+        read_jsonl(whole / "log.jsonl")
+    )
+    states = [
+        torch.load(out / "checkpoints" / "step-000012" / "state.pt", weights_only=True)
+        for out in (whole, killed)
+    ]
+    for name, value in states[0]["parameters"].items():
+        assert torch.equal(value, states[1]["parameters"][name]), name
+    assert json.loads((whole / "settings.json").read_text())["steps"] == 12
