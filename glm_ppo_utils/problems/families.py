@@ -84,21 +84,23 @@ def _draw(family: str, rng: random.Random) -> Draft | None:
     else:
         point = [rng.randint(1, 12) for _ in range(size)]
     main, other = ("<=", ">=") if sense == "maximize" else (">=", "<=")
-    total = _count if kind == "binary" else _total
-    relations = [rng.choice((_weighted, _weighted, total))(point, main, rng)]
-    if relations == [None]:
+    first = _weighted if family in ("selection", "knapsack") else rng.choice((_weighted, _total))
+    relations = [first(point, main, rng)]
+    if not _every_row_matters(relations, size, kind):
         return None
     wanted = rng.choice((1, 1, 2, 2, 2, 3, 3, 4) if size < 4 else (1, 2, 2, 3))
-    for _ in range(50):
-        if _every_row_matters(relations, size, kind):
-            if len(relations) == wanted:
-                return Draft(family, sense, _prices(size, rng), _numbered(relations, rng), kind)
-        else:
-            relations.pop()
-        extra = rng.choice(plan.extras)
+    for _ in range(40):
+        if len(relations) == wanted:
+            break
         # The first row has the sense that bounds the objective; the others make up for it.
-        relations.append(_EXTRAS[extra](point, rng.choice((main, other, other)), rng))
-    return None
+        extra = _EXTRAS[rng.choice(plan.extras)](point, rng.choice((main, other, other)), rng)
+        if _every_row_matters([*relations, extra], size, kind):
+            relations.append(extra)
+    else:
+        return None
+    if {relation.kind for relation in relations} <= {"total", "bound"}:
+        return None  # too easy to be asked
+    return Draft(family, sense, _prices(size, rng), _numbered(relations, rng), kind)
 
 
 def _numbered(relations: list[Relation], rng: random.Random) -> tuple[Relation, ...]:
