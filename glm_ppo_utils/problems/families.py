@@ -50,20 +50,22 @@ class Family:
 
     sizes: tuple[int, ...]
     kinds: tuple[str, ...]
+    mains: tuple[str, ...]  # rows that bound the objective
     extras: tuple[str, ...]
 
 
-_COUNTS = ("weighted", "weighted", "total", "bound", "bound", "ratio", "more", "subset")
-_AMOUNTS = ("weighted", "weighted", "total", "bound", "bound", "ratio", "more", "half")
-_CHOICES = ("weighted", "weighted", "count", "exclusive", "either", "implies")
+_MAINS = ("weighted", "weighted", "weighted", "total", "total")
+_COUNTS = ("weighted", "weighted", "weighted", "total", "bound", "bound", "ratio", "more", "subset")
+_AMOUNTS = ("weighted", "weighted", "weighted", "total", "bound", "bound", "ratio", "more", "half")
+_CHOICES = ("weighted", "weighted", "weighted", "count", "exclusive", "either", "implies")
 
 FAMILIES = {
-    "mix": Family((2, 2, 2, 3, 3, 4), ("general", "general", ""), _COUNTS),
-    "diet": Family((2, 2, 2, 3, 3, 4), ("", "", "general"), _AMOUNTS),
-    "staffing": Family((2, 2, 2, 3, 3, 4), ("general",), _COUNTS),
-    "transport": Family((2, 2, 3), ("general",), _COUNTS),
-    "selection": Family((3, 3, 4), ("binary",), _CHOICES),
-    "knapsack": Family((2, 2, 2, 3, 3, 4), ("general",), _COUNTS),
+    "mix": Family((2, 2, 2, 3, 3, 4), ("general", "general", ""), _MAINS, _COUNTS),
+    "diet": Family((2, 2, 2, 3, 3, 4), ("", "", "general"), _MAINS, _AMOUNTS),
+    "staffing": Family((2, 2, 2, 3, 3, 4), ("general",), _MAINS, _COUNTS),
+    "transport": Family((2, 2, 3), ("general",), _MAINS, _COUNTS),
+    "selection": Family((3, 3, 4), ("binary",), ("weighted",), _CHOICES),
+    "knapsack": Family((2, 2, 2, 3, 3, 4), ("general",), ("weighted",), _COUNTS),
 }
 
 
@@ -76,31 +78,31 @@ def draw(family: str, rng: random.Random) -> Draft:
 
 
 def _draw(family: str, rng: random.Random) -> Draft | None:
+    """Decide on the rows first, then look for numbers with which all of them matter."""
     plan = FAMILIES[family]
     size, kind = rng.choice(plan.sizes), rng.choice(plan.kinds)
     sense = rng.choice(("maximize", "minimize"))
-    if kind == "binary":
-        point = rng.sample((1, 0, *rng.choices((0, 1), k=size - 2)), size)
-    else:
-        point = [rng.randint(1, 12) for _ in range(size)]
+    # The first row has the sense that bounds the objective; the others make up for it.
     main, other = ("<=", ">=") if sense == "maximize" else (">=", "<=")
-    first = _weighted if family in ("selection", "knapsack") else rng.choice((_weighted, _total))
-    relations = [first(point, main, rng)]
-    if not _every_row_matters(relations, size, kind):
-        return None
-    wanted = rng.choice((1, 1, 2, 2, 2, 3, 3, 4) if size < 4 else (1, 2, 2, 3))
-    for _ in range(40):
-        if len(relations) == wanted:
-            break
-        # The first row has the sense that bounds the objective; the others make up for it.
-        extra = _EXTRAS[rng.choice(plan.extras)](point, rng.choice((main, other, other)), rng)
-        if _every_row_matters([*relations, extra], size, kind):
-            relations.append(extra)
-    else:
-        return None
-    if {relation.kind for relation in relations} <= {"total", "bound"}:
-        return None  # too easy to be asked
-    return Draft(family, sense, _prices(size, rng), _numbered(relations, rng), kind)
+    wishes = [(rng.choice(plan.mains), main)]
+    for _ in range(rng.choice((0, 0, 1, 1, 1, 2, 2, 3) if size < 4 else (0, 1, 1, 2))):
+        wishes.append((rng.choice(plan.extras), rng.choice((main, other, other, other))))
+    names = [name for name, _ in wishes]
+    if set(names) <= {"total", "bound"} or names.count("weighted") > 2:
+        return None  # too easy to be asked, or too long
+    for _ in range(60):
+        point = (
+            _choices(size, rng) if kind == "binary" else [rng.randint(1, 12) for _ in range(size)]
+        )
+        relations = [_ROWS[name](point, row_sense, rng) for name, row_sense in wishes]
+        if None not in relations and _every_row_matters(relations, size, kind):
+            return Draft(family, sense, _prices(size, rng), _numbered(relations, rng), kind)
+    return None
+
+
+def _choices(size: int, rng: random.Random) -> list[int]:
+    """A yes, a no, and the rest by chance."""
+    return rng.sample((1, 0, *rng.choices((0, 1), k=size - 2)), size)
 
 
 def _numbered(relations: list[Relation], rng: random.Random) -> tuple[Relation, ...]:
@@ -134,6 +136,8 @@ def _weighted(point, sense, rng) -> Relation | None:
     values = [rng.randint(1, 9) for _ in point]
     activity = sum(a * x for a, x in zip(values, point, strict=True))
     rhs = _round(activity, sense, rng)
+    if max(point) == 1:  # choices: anything between the point and all, or none, of them
+        rhs = rng.randint(activity, sum(values)) if sense == "<=" else rng.randint(1, activity)
     if len(set(values)) == 1 or rhs < 2:
         return None
     return Relation("weighted", tuple((a, i) for i, a in enumerate(values)), sense, rhs)
@@ -205,7 +209,7 @@ def _choice(kind: str, signs: tuple[int, int], sense: str, rhs: int):
     return draw_choice
 
 
-_EXTRAS = {
+_ROWS = {
     "weighted": _weighted,
     "total": _total,
     "subset": _subset,
@@ -254,14 +258,12 @@ _GRIDS = {
 _CHOICES_OF = {size: np.array(list(product((0, 1), repeat=size))) for size in (3, 4)}
 
 
-def _every_row_matters(relations: Sequence[Relation | None], size: int, kind: str) -> bool:
+def _every_row_matters(relations: Sequence[Relation], size: int, kind: str) -> bool:
     """Whether each row alone forbids some point that all the others allow.
 
     So no row repeats or is implied by the rest: to leave one out is always an error. Judged on a
     grid, so a few drafts that would be fine are turned down as well.
     """
-    if None in relations or sum(relation.kind == "weighted" for relation in relations) > 2:
-        return False
     points = _CHOICES_OF[size] if kind == "binary" else _GRIDS[size]
     broken = np.zeros((len(points), len(relations)), dtype=bool)
     for column, relation in enumerate(relations):
