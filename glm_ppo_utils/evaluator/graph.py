@@ -17,16 +17,18 @@ counts unequal labels (a Hamming distance) minimised over a group that acts by i
 permutations, objective or its negative), so d is a metric: zero exactly for canonically equal
 programs, symmetric, and with the triangle inequality. Three things bend it. Equality of numbers is
 up to a relative 1e-9, which is not transitive. With more than `EXACT_VARIABLES` variables `match`
-returns an upper bound: it is zero exactly when a renaming is found, but the triangle inequality may
-fail. And matching a variable or row to a null one costs all its labels, so programs of different
-size are compared as a whole.
+returns an upper bound, for which the triangle inequality can fail; it is still zero only for equal
+programs. And beyond those sizes an equality hidden by many symmetries could be missed: the search
+for a renaming tries `MAX_CHOICES` choices between variables that look alike.
 
 The assignment of rows by the Hungarian method follows Riesen and Bunke, "Approximate graph edit
-distance computation by means of bipartite graph matching" (Image and Vision Computing 27, 2009).
+distance computation by means of bipartite graph matching" (Image and Vision Computing 27, 2009);
+the search for a renaming is colour refinement (Weisfeiler and Leman, 1968) with individualisation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations
@@ -40,6 +42,8 @@ from glm_ppo_utils.evaluator.program import RELATIVE_TOLERANCE, Floats, LinearPr
 Ints = NDArray[np.int64]
 
 EXACT_VARIABLES = 5
+MAX_CHOICES = 200
+MAX_ROUNDS = 8
 AT_MOST, AT_LEAST, EQUAL, NO_ROW = 1, -1, 2, 0
 
 
@@ -85,13 +89,17 @@ def padded_graph(program: LinearProgram, variables: int, rows: int) -> Graph:
     m, n = program.matrix.shape
     cost = np.zeros(variables)
     cost[:n] = program.cost
-    labels = np.tile([0.0, 0.0, np.inf, 0.0], (variables, 1))
-    labels[:n] = np.stack([np.ones(n), program.lower, program.upper, program.integer], axis=1)
+    labels = np.zeros((variables, 4))
+    labels[:, 2] = np.inf
+    labels[:n, 0] = 1.0
+    labels[:n, 1] = program.lower
+    labels[:n, 2] = program.upper
+    labels[:n, 3] = program.integer
     padded = np.zeros((rows, variables + 1))
     padded[:, -1] = np.nan
     padded[:m, :n] = program.matrix
     low, high = program.row_lower, program.row_upper
-    at_most = np.isfinite(high)
+    at_most = high < np.inf
     padded[:m, -1] = np.where(at_most, high, low)
     senses = np.full(rows, NO_ROW)
     senses[:m] = np.where(low == high, EQUAL, np.where(at_most, AT_MOST, AT_LEAST))
@@ -99,6 +107,7 @@ def padded_graph(program: LinearProgram, variables: int, rows: int) -> Graph:
     return Graph(cost, offset, labels, padded, senses)
 
 
+@np.errstate(divide="ignore", invalid="ignore")
 def match(candidate: LinearProgram, reference: LinearProgram) -> Matching:
     """The best matching of two programs in canonical form.
 
@@ -108,12 +117,13 @@ def match(candidate: LinearProgram, reference: LinearProgram) -> Matching:
     rows = max(len(candidate.matrix), len(reference.matrix))
     p = padded_graph(candidate, variables, rows)
     q = padded_graph(reference, variables, rows)
-    if candidate.names != reference.names and set(candidate.names) == set(reference.names):
-        by_name = [reference.names.index(name) for name in candidate.names]
-    else:
-        by_name = list(range(variables))
+    if variables <= 3 <= EXACT_VARIABLES:
+        return best_of(p, q, all_permutations(variables))
     # Most right answers use the reference's names: one look decides.
-    matching = best_of(p, q, np.array([by_name], dtype=np.int64))
+    by_name = np.arange(variables)
+    if set(candidate.names) == set(reference.names):
+        by_name = np.array([reference.names.index(name) for name in candidate.names])
+    matching = best_of(p, q, by_name[None])
     if matching.distance == 0:
         return matching
     if variables <= EXACT_VARIABLES:
@@ -136,84 +146,214 @@ def size(program: LinearProgram) -> int:
 
 @lru_cache
 def all_permutations(n: int) -> Ints:
-    return np.array(list(permutations(range(n))), dtype=np.int64).reshape(-1, n)
+    """Every permutation of ``range(n)``, ``[n!, n]``."""
+    return np.array(list(permutations(range(n))), dtype=np.int64)
+
+
+# -- the costs of a matching
 
 
 def variable_costs(p: Graph, q: Graph) -> Ints:
     """Differing labels of every pair of variables, ``[variables, variables]``."""
-    return (~close(p.labels[:, None], q.labels[None])).sum(axis=2)
+    return (~close(p.labels[:, None], q.labels)).sum(axis=2)
 
 
 def objective_costs(p: Graph, q: Graph) -> tuple[Ints, Ints]:
-    """Differing coefficients per pair of variables, and the rest, for both signs of ``q``."""
+    """For ``q`` as it is and negated: differing coefficients per pair of variables, and the rest.
+
+    Returns arrays ``[2, variables, variables]`` and ``[2]``.
+    """
     signs = np.array([1.0, -1.0])
-    pairs = (~close(p.cost[:, None], signs[:, None, None] * q.cost)).astype(np.int64)
-    return pairs, (~close(p.offset, signs * q.offset)).astype(np.int64) + [0, 1]
+    pairs = ~close(p.cost[:, None], signs[:, None, None] * q.cost)
+    return pairs.astype(np.int64), ~close(p.offset, signs * q.offset) + np.array([0, 1])
 
 
 def row_costs(p: Graph, q: Graph, columns: Ints) -> tuple[Ints, Floats]:
     """Edits between every pair of rows under each of ``k`` permutations, and the best factors.
 
+    A factor that makes one label agree is the ratio of the two values; only these, and 1 and -1
+    for rows that agree nowhere, need trying.
+
     Returns
     -------
     costs, scales : arrays ``[k, rows, rows]``
     """
-    right = np.full((len(columns), 1), q.rows.shape[1] - 1)
-    b = q.rows[:, np.hstack([columns, right])].transpose(1, 0, 2)[:, None]
-    a = p.rows[None, :, None]
-    zero_a, zero_b = a == 0, b == 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.where(zero_a | zero_b, np.nan, a / b)
+    labels = q.rows.shape[1]
+    columns = np.hstack([columns, np.full((len(columns), 1), labels - 1)])
+    b = q.rows[:, columns].transpose(1, 0, 2)[:, None]
     turned = np.where(q.senses == EQUAL, EQUAL, -q.senses)
-    same = np.broadcast_to(p.senses[:, None] == q.senses, ratios.shape[:-1]).astype(np.int64)
-    flip = np.broadcast_to(p.senses[:, None] == turned, ratios.shape[:-1]).astype(np.int64)
-    best = np.maximum(same, flip)
-    scales = np.where(same >= flip, 1.0, -1.0)
-    for k in range(ratios.shape[-1]):
-        scale = ratios[..., k]
-        equal = np.abs(ratios - scale[..., None]) <= RELATIVE_TOLERANCE * np.abs(scale[..., None])
-        agreeing = equal.sum(axis=-1) + np.where(scale > 0, same, flip)
-        better = agreeing > best
-        best = np.where(better, agreeing, best)
-        scales = np.where(better, scale, scales)
-    return ratios.shape[-1] + 1 - (zero_a & zero_b).sum(axis=-1) - best, scales
+    # Row by row of `p` where the arrays would be large.
+    pieces = max(1, columns.shape[0] * len(p.rows) ** 2 * labels**2 // 1_000_000)
+    costs, scales = [], []
+    for part in np.array_split(np.arange(len(p.rows)), min(pieces, max(1, len(p.rows)))):
+        a, sense = p.rows[part, None], p.senses[part, None]
+        ratios = a / b
+        both_zero = ((a == 0) & (b == 0)).sum(axis=-1)
+        ratios[(ratios == 0) | np.isinf(ratios)] = np.nan
+        gaps = np.abs(ratios[..., None] - ratios[..., None, :])
+        agreeing = (gaps <= RELATIVE_TOLERANCE * np.abs(ratios[..., None])).sum(axis=-1)
+        same, flip = sense == q.senses, sense == turned
+        agreeing += np.where(ratios > 0, same[..., None], flip[..., None])
+        best = agreeing.argmax(axis=-1)[..., None]
+        scale = np.take_along_axis(ratios, best, axis=-1)[..., 0]
+        count = np.take_along_axis(agreeing, best, axis=-1)[..., 0]
+        nowhere = np.isnan(scale)
+        scales.append(np.where(nowhere, np.where(same, 1.0, -1.0), scale))
+        costs.append(labels + 1 - both_zero - np.where(nowhere, same | flip, count))
+    return np.concatenate(costs, axis=1), np.concatenate(scales, axis=1)
 
 
 def best_of(p: Graph, q: Graph, columns: Ints) -> Matching:
     """The best matching over the given permutations ``[k, variables]``."""
     each = np.arange(columns.shape[1])
-    by_objective, rest = objective_costs(p, q)
-    objective = by_objective[:, each, columns].sum(axis=2) + rest[:, None]
+    pairs, rest = objective_costs(p, q)
+    objective = pairs[:, each, columns].sum(axis=2) + rest[:, None]
     fixed = objective.min(axis=0) + variable_costs(p, q)[each, columns].sum(axis=1)
     rows, scales = row_costs(p, q, columns)
-    bound = fixed + np.maximum(rows.min(axis=2, initial=99).sum(axis=1), 0) if rows.size else fixed
-    best: tuple[int, int, Ints] | None = None
-    for k in np.argsort(bound, kind="stable"):
-        if best is not None and bound[k] >= best[0]:
+    # Every row costs at least its cheapest partner: permutations that can't win are not assigned.
+    bound = fixed + rows.min(axis=2, initial=rows.shape[2] * columns.shape[1] + 9).sum(axis=1)
+    least, best = None, 0
+    for k in np.argsort(bound, kind="stable").tolist():
+        if least is not None and bound[k] >= least:
             break
-        i, matched = linear_sum_assignment(rows[k])
-        total = int(fixed[k] + rows[k][i, matched].sum())
-        if best is None or total < best[0]:
-            best = total, int(k), matched
-    assert best is not None
-    total, k, matched = best
-    negated = bool(objective[1, k] < objective[0, k])
+        i, partners = linear_sum_assignment(rows[k])
+        total = fixed[k] + rows[k][i, partners].sum()
+        if least is None or total < least:
+            least, best, matched = int(total), k, partners
     return Matching(
-        total, columns[k], matched, scales[k][np.arange(len(matched)), matched], negated
+        int(least or 0),
+        columns[best],
+        matched,
+        scales[best][np.arange(len(matched)), matched],
+        bool(objective[1, best] < objective[0, best]),
     )
 
 
-def search(p: Graph, q: Graph, start: Matching) -> Matching:
-    """Improve a matching by assigning columns for fixed rows, then rows for fixed columns."""
-    best, rounds = start, 8
-    for _ in range(rounds):
-        pairs, _ = objective_costs(p, q)
-        costs = variable_costs(p, q) + pairs[int(best.negated)]
+# -- more variables than can be permuted
+
+
+def search(p: Graph, q: Graph, by_name: Matching) -> Matching:
+    """An upper bound: a renaming if one is found, else the best of two descents."""
+    history_p, history_q = refine(p, q)
+    for choice in renamings(p, q, history_p[-1], history_q[-1]):
+        matching = best_of(p, q, choice[None])
+        if matching.distance == 0:
+            return matching
+    unlike = [a[:, None] != b for a, b in zip(history_p, history_q, strict=True)]
+    _, by_colour = linear_sum_assignment(np.sum(unlike, axis=0))
+    starts = [by_name, best_of(p, q, by_colour[None])]
+    return min((descend(p, q, start) for start in starts), key=lambda m: m.distance)
+
+
+def descend(p: Graph, q: Graph, best: Matching) -> Matching:
+    """Assign columns for the rows as matched, then rows for the columns, while it helps."""
+    for _ in range(MAX_ROUNDS):
+        costs = variable_costs(p, q) + objective_costs(p, q)[0][int(best.negated)]
         for i, k in enumerate(best.rows):
-            costs = costs + ~close(p.rows[i, :-1, None], best.scales[i] * q.rows[k, None, :-1])
+            costs += ~close(p.rows[i, :-1, None], best.scales[i] * q.rows[k, :-1])
         _, columns = linear_sum_assignment(costs)
-        matching = best_of(p, q, columns[None].astype(np.int64))
+        matching = best_of(p, q, columns[None])
         if matching.distance >= best.distance:
-            return best
+            break
         best = matching
     return best
+
+
+Colours = NDArray[np.uint64]
+
+
+def classes(*arrays: Floats) -> list[Colours]:
+    """Integers in place of numbers, equal for numbers that are `close`, over all arrays."""
+    flat = np.concatenate([a.ravel() for a in arrays])
+    order = np.argsort(flat)
+    ids = np.zeros(len(flat), dtype=np.uint64)
+    ids[order[1:]] = np.cumsum(~close(flat[order[1:]], flat[order[:-1]]))
+    parts = np.split(ids, np.cumsum([a.size for a in arrays])[:-1])
+    return [part.reshape(a.shape) for part, a in zip(parts, arrays, strict=True)]
+
+
+def mix(*parts: Colours | int) -> Colours:
+    """One well-spread 64-bit number per element from several (the finaliser of splitmix64)."""
+    mixed = np.zeros(1, dtype=np.uint64)
+    for part in parts:
+        mixed = mixed * np.uint64(0x9E3779B97F4A7C15) + np.asarray(part, dtype=np.uint64)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed = mixed ^ (mixed >> np.uint64(31))
+    return mixed
+
+
+def refine(
+    p: Graph, q: Graph, seeds: tuple[Colours, Colours] | None = None
+) -> tuple[list[Colours], list[Colours]]:
+    """Colours of the variables of both graphs after each round of colour refinement.
+
+    Equal colours after the last round are necessary, not sufficient, for two variables to
+    correspond in a renaming.
+    """
+    units = []
+    for graph in (p, q):
+        scale = np.abs(graph.rows[:, :-1]).max(axis=1, initial=0)
+        turn = np.where(graph.senses == AT_LEAST, -1.0, 1.0)
+        units.append(np.nan_to_num(graph.rows / (turn * np.where(scale == 0, 1, scale))[:, None]))
+    signed = classes(*units, *(-unit for unit in units))
+    plus, minus = signed[:2], signed[2:]
+    labels = [classes(a, b) for a, b in zip(p.labels.T, q.labels.T, strict=True)]
+    costs = classes(p.cost, q.cost)
+    history: tuple[list[Colours], list[Colours]] = ([], [])
+    for g in range(2):
+        colour = mix(*(label[g] for label in labels), costs[g])
+        history[g].append(colour if seeds is None else mix(colour, seeds[g]))
+    while True:
+        for g, graph in enumerate((p, q)):
+            history[g].append(
+                refine_once(history[g][-1], units[g] != 0, plus[g], minus[g], graph.senses)
+            )
+        counts = [len(np.unique(np.concatenate([history[0][t], history[1][t]]))) for t in (-2, -1)]
+        if counts[0] == counts[1]:
+            return history
+
+
+def refine_once(
+    colours: Colours, present: NDArray[np.bool_], plus: Colours, minus: Colours, senses: Ints
+) -> Colours:
+    """Colour rows by their coefficients and variables, then variables by their rows."""
+    columns = np.append(colours, np.uint64(1))
+    sides = []
+    for label in (plus, minus):
+        sides.append(np.where(present, mix(label, columns), 0).sum(axis=1, dtype=np.uint64))
+    # An equation has no direction: it takes the side with the smaller colour, if there is one.
+    undirected = senses == EQUAL
+    swap = undirected & (sides[1] < sides[0])
+    tie = undirected & (sides[1] == sides[0])
+    kind = mix(np.where(senses == AT_LEAST, AT_MOST, senses).astype(np.uint64))
+    row = mix(kind, np.where(swap, sides[1], sides[0]))
+    label = np.where(swap[:, None], minus, plus)
+    label = np.where(tie[:, None], np.minimum(plus, minus), label)
+    edges = np.where(present, mix(label, row[:, None]), 0)[:, :-1]
+    return mix(colours, edges.sum(axis=0, dtype=np.uint64))
+
+
+def renamings(p: Graph, q: Graph, first: Colours, second: Colours) -> Iterator[Ints]:
+    """Permutations that respect the colours, setting one pair of look-alikes apart at a time."""
+    stack = [(first, second)]
+    for _ in range(MAX_CHOICES):
+        if not stack:
+            return
+        a, b = stack.pop()
+        order_a, order_b = np.argsort(a, kind="stable"), np.argsort(b, kind="stable")
+        if not np.array_equal(a[order_a], b[order_b]):
+            continue
+        columns = np.empty(len(a), dtype=np.int64)
+        columns[order_a] = order_b
+        yield columns
+        colours, counts = np.unique(a, return_counts=True)
+        if counts.max() == 1:
+            continue
+        alike = colours[counts > 1][np.argmin(counts[counts > 1])]
+        for j in np.flatnonzero(b == alike)[::-1]:
+            marks_a, marks_b = a.copy(), b.copy()
+            marks_a[np.argmax(a == alike)] += np.uint64(1)
+            marks_b[j] += np.uint64(1)
+            refined = refine(p, q, (marks_a, marks_b))
+            stack.append((refined[0][-1], refined[1][-1]))

@@ -48,16 +48,20 @@ FLIPPED = {"<=": ">=", ">=": "<=", "=": "="}
 NAME = r"[^\W\d]\w*(?:\.\w+)*"
 TOKEN = re.compile(
     rf"""
-    (?P<space>[ \t\r\f\v]+|\\[^\n]*)
-  | (?P<newline>\n)
-  | (?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
-  | (?P<keyword>(?:subject[ \t]+to|such[ \t]+that)\b|s\.t\.|st\.)
-  | (?P<label>{NAME}[ \t]*:)
-  | (?P<name>{NAME})
-  | (?P<operator><=|>=|=<|=>|==|<|>|=)
-  | (?P<sign>[+-])
+    (?:[^\S\n]|\\[^\n]*)*  # spaces and comments, then one of
+    (?:
+      (?P<newline>\n)
+    | (?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)
+    | (?P<keyword>(?:subject|such)[^\S\n]+(?:to|that)\b|s\.t\.(?!\w)|st\.(?!\w))
+    | (?P<label>{NAME}[^\S\n]*:)
+    | (?P<name>{NAME})
+    | (?P<operator><=|>=|=<|=>|==|<|>|=)
+    | (?P<sign>[+-])
+    | (?P<end_of_text>\Z)
+    | (?P<unknown>.)
+    )
     """,
-    re.VERBOSE | re.IGNORECASE,
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
 HINTS = {
     "*": "a coefficient is written before its variable without `*`",
@@ -71,6 +75,7 @@ HINTS = {
     "≤": "write <=",
     "≥": "write >=",
     "$": "amounts have no currency sign",
+    ":": "a colon stands only after the name of a row",
 }
 
 
@@ -172,28 +177,25 @@ class _Parser:
 
     def tokenize(self) -> list[Token]:
         tokens: list[Token] = []
-        position = 0
-        while position < len(self.text):
-            match = TOKEN.match(self.text, position)
-            if match is None:
-                char = self.text[position]
-                raise self.error(
-                    f"unexpected {char!r}: {HINTS.get(char, 'not part of an LP')}", position
-                )
-            kind, value = match.lastgroup or "", match.group()
+        for match in TOKEN.finditer(self.text):
+            kind = match.lastgroup or ""
+            value, start = match.group(kind), match.start(kind)
             if kind in ("name", "keyword"):
                 keyword = KEYWORDS.get(" ".join(value.lower().split()))
-                kind, value = ("keyword", keyword) if keyword else (kind, value)
+                if keyword:
+                    kind, value = "keyword", keyword
+                elif kind == "keyword":
+                    raise self.error("expected `subject to` or `such that`", start)
             elif kind == "operator":
                 value = OPERATORS[value]
             elif kind == "label":
                 value = value[:-1].rstrip()
                 if value.lower() in KEYWORDS:
-                    raise self.error(f"`{value}` is a keyword: remove the colon after it", position)
-            if kind != "space":
-                tokens.append(Token(kind, value, position))
-            position = match.end()
-        tokens.append(Token("end of text", "", len(self.text)))
+                    raise self.error(f"`{value}` is a keyword: remove the colon after it", start)
+            elif kind == "unknown":
+                hint = HINTS.get(value, "not part of an LP")
+                raise self.error(f"unexpected {value!r}: {hint}", start)
+            tokens.append(Token(kind, value, start))
         return tokens
 
     def error(self, problem: str, position: int) -> LPError:
@@ -242,24 +244,24 @@ class _Parser:
             raise self.expected("an operator + or -, or `subject to`")
         self.take()
         self.skip_newlines()
-        while self.token.kind not in ("keyword", "end of text") or self.is_keyword("infinity"):
+        while self.token.kind not in ("keyword", "end_of_text") or self.is_keyword("infinity"):
             self.constraint()
         self.sections()
         return self.build(maximize, objective, start)
 
     def sections(self) -> None:
-        while self.token.kind != "end of text":
+        while self.token.kind != "end_of_text":
             if self.is_keyword("end"):
                 self.take()
                 self.skip_newlines()
-                if self.token.kind != "end of text":
+                if self.token.kind != "end_of_text":
                     raise self.expected("nothing after `end`")
                 return
             if not self.is_keyword("bounds", "general", "binary"):
                 raise self.expected("`bounds`, `general`, `binary` or `end`")
             section = self.take().value
             self.skip_newlines()
-            while self.token.kind not in ("keyword", "end of text") or self.is_keyword("infinity"):
+            while self.token.kind not in ("keyword", "end_of_text") or self.is_keyword("infinity"):
                 if section == "bounds":
                     self.bound()
                 else:
@@ -347,7 +349,7 @@ class _Parser:
             self.range_row(name, start, left, sense, right)
         else:
             self.row(name, start, left, sense, right)
-        if self.token.kind not in ("newline", "keyword", "label", "end of text"):
+        if self.token.kind not in ("newline", "keyword", "label", "end_of_text"):
             raise self.expected("an operator or the end of the constraint")
         self.skip_newlines()
 
@@ -401,7 +403,7 @@ class _Parser:
                 senses.append(self.take().value)
                 sides.append(self.bound_side())
             self.apply_bound(sides, senses, start)
-        if self.token.kind not in ("newline", "keyword", "end of text"):
+        if self.token.kind not in ("newline", "keyword", "end_of_text"):
             raise self.expected("the end of the bound")
 
     def bound_side(self) -> float | str:
@@ -420,29 +422,19 @@ class _Parser:
 
     def apply_bound(self, sides: list[float | str], senses: list[str], start: int) -> None:
         names = [side for side in sides if isinstance(side, str)]
-        middle = 0 if len(sides) == 2 and isinstance(sides[0], str) else 1
-        if len(names) != 1 or len(sides) == 1 or not isinstance(sides[middle], str):
+        if len(sides) == 2 and isinstance(sides[0], str):
+            sides, senses = sides[::-1], [FLIPPED[senses[0]]]
+        if len(names) != 1 or len(sides) == 1 or not isinstance(sides[1], str):
             raise self.error("expected a bound: number <= variable <= number", start)
         if len(senses) == 2 and (senses[0] != senses[1] or senses[0] == "="):
             raise self.error("a range needs <= twice or >= twice", start)
-        low, high = -math.inf, math.inf
-        given = set()
-        for k, side in enumerate(sides):
-            if isinstance(side, str):
-                continue
-            # Read every side as `variable sense number`.
-            sense = (
-                senses[0] if k == 1 and middle == 0 else FLIPPED[senses[0]] if k == 0 else senses[1]
-            )
-            if sense in (">=", "="):
-                low = side
-                given.add("low")
-            if sense in ("<=", "="):
-                high = side
-                given.add("high")
-        self.set_bounds(
-            names[0], low if "low" in given else None, high if "high" in given else None, start
-        )
+        low = high = None
+        # Each number as `variable sense number`.
+        numbers = [side for side in sides if not isinstance(side, str)]
+        for value, sense in zip(numbers, (FLIPPED[senses[0]], *senses[1:]), strict=True):
+            low = value if sense in (">=", "=") else low
+            high = value if sense in ("<=", "=") else high
+        self.set_bounds(names[0], low, high, start)
 
     def set_bounds(self, name: str, low: float | None, high: float | None, start: int) -> None:
         if low == math.inf or high == -math.inf:
@@ -540,12 +532,12 @@ def format_lp(program: LinearProgram) -> str:
 
 
 def format_bound(name: str, low: float, high: float) -> str:
-    """A variable's bounds as a line of the bounds section."""
+    """A variable's bounds as a line of the bounds section, where 0 is the default from below."""
     if low == high:
         return f"{name} = {format_number(low)}"
     if math.isinf(low) and math.isinf(high):
         return f"{name} free"
     if math.isinf(high):
         return f"{name} >= {format_number(low)}"
-    left = "-inf" if math.isinf(low) else format_number(low)
-    return f"{left} <= {name} <= {format_number(high)}"
+    left = "-inf <= " if math.isinf(low) else f"{format_number(low)} <= " if low else ""
+    return f"{left}{name} <= {format_number(high)}"

@@ -82,41 +82,54 @@ class LinearProgram:
 
 
 def close(a: Any, b: Any) -> Any:
-    """Whether finite or infinite numbers agree up to ``RELATIVE_TOLERANCE``, elementwise."""
-    with np.errstate(invalid="ignore"):
-        gap = np.abs(a - b)
-        near = gap <= RELATIVE_TOLERANCE * np.maximum(np.abs(a), np.abs(b))
+    """Whether finite or infinite numbers agree up to ``RELATIVE_TOLERANCE``, elementwise.
+
+    Callers silence numpy's warning about inf - inf: once for all their calls, as it is slow.
+    """
+    gap = np.abs(a - b)
+    near = gap <= RELATIVE_TOLERANCE * np.maximum(np.abs(a), np.abs(b))
     return (a == b) | (near & (gap < np.inf))
+
+
+@np.errstate(invalid="ignore")
+def simplify(program: LinearProgram) -> LinearProgram:
+    """The first half of `canonical`: every variable in use stays.
+
+    In turn: single-variable rows become bounds; bounds of integer variables are rounded inwards;
+    parallel rows are merged, so duplicates and weaker copies vanish, a range equals two rows and
+    two opposite inequalities an equation; rows implied by the bounds alone go; so do variables that
+    occur nowhere; ranges are split into two rows.
+    """
+    program = _round_integer_bounds(_rows_to_bounds(program))
+    program = _drop_implied_rows(_merge_parallel(program))
+    isolated = ~program.matrix.any(axis=0) & (program.objective == 0)
+    isolated &= program.lower <= program.upper
+    return _split_ranges(program.keep_columns(~isolated) if isolated.any() else program)
+
+
+@np.errstate(invalid="ignore")
+def eliminate(program: LinearProgram) -> LinearProgram:
+    """The second half of `canonical`: drop slacks and substitute defined variables.
+
+    Takes and returns the result of `simplify`, itself if there is nothing to eliminate.
+    """
+    while (smaller := _substitute(_drop_slacks(program))) is not program:
+        program = simplify(smaller)
+    return program
 
 
 def canonical(program: LinearProgram) -> LinearProgram:
     """Reduce a program so that equivalent ones differ by order, names and scale of rows only.
 
-    In turn: single-variable rows become bounds; bounds of integer variables are rounded inwards;
-    parallel rows are merged, so duplicates and weaker copies vanish, a range equals two rows and
-    two opposite inequalities an equation; rows implied by the bounds alone go; so do variables that
-    occur nowhere; a continuous variable without cost in a single equation is a slack and makes it
-    a range; a variable defined by an equation is substituted. Ranges are split at the end.
-
     Each step keeps the set of feasible points, or its projection on the variables that stay, and
     depends on neither the order of rows and columns nor the scale of rows, so the form is the same
-    for every way of writing a program.
+    for every way of writing a program. It is not a normal form of feasible sets: a row implied by
+    several others stays.
     """
-    reduced = tidy(program)
-    while (smaller := _substitute(_drop_slacks(reduced))) is not reduced:
-        reduced = tidy(smaller)
-    return split_ranges(reduced)
+    return eliminate(simplify(program))
 
 
-def tidy(program: LinearProgram) -> LinearProgram:
-    """The steps of `canonical` that remove no variable in use."""
-    program = _round_integer_bounds(_rows_to_bounds(program))
-    program = _drop_implied_rows(_merge_parallel(program))
-    isolated = (program.cost == 0) & ~program.matrix.any(axis=0) & (program.lower <= program.upper)
-    return program.keep_columns(~isolated) if isolated.any() else program
-
-
-def split_ranges(program: LinearProgram) -> LinearProgram:
+def _split_ranges(program: LinearProgram) -> LinearProgram:
     """Write ``low <= row <= high`` with different ends as two rows."""
     low, high = program.row_lower, program.row_upper
     ranges = np.isfinite(low) & np.isfinite(high) & (low != high)
@@ -188,9 +201,7 @@ def _merge_parallel(program: LinearProgram) -> LinearProgram:
 
 def _activity(matrix: Floats, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
     """Least and greatest value of each row within the bounds."""
-    with np.errstate(invalid="ignore"):
-        ends = np.stack([matrix * lower, matrix * upper])
-    ends = np.where(matrix == 0, 0.0, ends)
+    ends = np.where(matrix == 0, 0.0, (matrix * lower, matrix * upper))
     return ends.min(axis=0).sum(axis=1), ends.max(axis=0).sum(axis=1)
 
 
@@ -218,6 +229,8 @@ def _drop_slacks(program: LinearProgram) -> LinearProgram:
     An equation with several such variables is left alone: none of them is *the* slack.
     """
     equation = program.row_lower == program.row_upper
+    if not equation.any():
+        return program
     used = program.matrix != 0
     free_to_go = ~program.integer & (program.cost == 0) & (used.sum(axis=0) == 1)
     free_to_go &= program.lower <= program.upper

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import highspy
 import numpy as np
 
-from glm_ppo_utils.evaluator.program import LinearProgram
+from glm_ppo_utils.evaluator.program import Flags, Floats, LinearProgram
 
 STATUS = {
     highspy.HighsModelStatus.kOptimal: "optimal",
     highspy.HighsModelStatus.kInfeasible: "infeasible",
     highspy.HighsModelStatus.kUnbounded: "unbounded",
+    highspy.HighsModelStatus.kUnboundedOrInfeasible: "unbounded or infeasible",
     highspy.HighsModelStatus.kTimeLimit: "time limit",
 }
 
@@ -20,12 +22,14 @@ OPTIONS = {
     "output_flag": False,
     # Another number of threads in the same process is an error in HiGHS: always 1.
     "threads": 1,
-    # A MIP is optimal only when the gap is closed: the default of 1e-4 would let wrong optima agree.
+    # Close the gap of a MIP: the default of 1e-4 would let wrong optima agree.
     "mip_rel_gap": 0.0,
     "mip_abs_gap": 1e-9,
-    # This heuristic takes 8 ms on the smallest MIP, all the rest 0.2 ms.
+    # This heuristic takes 8 ms on the smallest MIP; all the rest takes 0.2 ms.
     "mip_heuristic_run_feasibility_jump": False,
 }
+
+_this_thread = threading.local()
 
 
 @dataclass(frozen=True)
@@ -48,16 +52,32 @@ class Solution:
 
 
 def solve(program: LinearProgram, time_limit: float = 2.0) -> Solution:
-    """Solve a program; ``time_limit`` in seconds is what HiGHS is asked to keep to."""
-    solution = _run(program, program.objective, time_limit)
+    """Solve a program.
+
+    ``time_limit`` in seconds is what HiGHS is asked to keep to; it can overshoot, and only a worker
+    process has a hard limit.
+    """
+    highs = _solver()
+    # The clock of a solver that is used again runs on.
+    highs.setOptionValue("time_limit", highs.getRunTime() + time_limit)
+    relaxed = _run(highs, program, program.objective, np.zeros_like(program.integer))
+    x = np.array(relaxed.x)
+    whole = np.abs(x - np.round(x)) <= 1e-9 if relaxed.x else ~program.integer
+    if relaxed.status == "infeasible" or whole[program.integer].all():
+        solution = relaxed
+    else:
+        solution = _run(highs, program, program.objective, program.integer)
     if solution.status == "unbounded or infeasible":
-        feasible = _run(program, np.zeros_like(program.objective), time_limit).status == "optimal"
-        return Solution("unbounded" if feasible else "infeasible")
+        feasible = _run(highs, program, np.zeros_like(program.objective), program.integer)
+        solution = Solution("unbounded" if feasible.status == "optimal" else feasible.status)
+    if solution.status == "solver error":
+        del _this_thread.highs
     return solution
 
 
-def _run(program: LinearProgram, objective: np.ndarray, time_limit: float) -> Solution:
-    highs = _highs(time_limit)
+def _run(
+    highs: highspy.Highs, program: LinearProgram, objective: Floats, integer: Flags
+) -> Solution:
     rows, columns = np.nonzero(program.matrix)
     starts = np.searchsorted(rows, np.arange(len(program.matrix) + 1))
     sense = highspy.ObjSense.kMaximize if program.maximize else highspy.ObjSense.kMinimize
@@ -76,23 +96,23 @@ def _run(program: LinearProgram, objective: np.ndarray, time_limit: float) -> So
         starts.astype(np.int32),
         columns.astype(np.int32),
         program.matrix[rows, columns],
-        program.integer.astype(np.int32),
+        integer.astype(np.int32),
     )
     if passed == highspy.HighsStatus.kError or highs.run() == highspy.HighsStatus.kError:
         return Solution("solver error")
-    status = highs.getModelStatus()
-    if status == highspy.HighsModelStatus.kUnboundedOrInfeasible:
-        return Solution("unbounded or infeasible")
-    value = highs.getInfo().objective_function_value
-    if status != highspy.HighsModelStatus.kOptimal or not np.isfinite(value):
-        return Solution(STATUS.get(status, "solver error") if status in STATUS else "solver error")
-    return Solution("optimal", float(value) + 0.0, tuple(highs.getSolution().col_value))
+    status = STATUS.get(highs.getModelStatus(), "solver error")
+    if status != "optimal":
+        return Solution(status)
+    value = highs.getObjectiveValue()
+    if not np.isfinite(value):
+        return Solution("solver error")
+    return Solution("optimal", float(value), tuple(highs.getSolution().col_value))
 
 
-def _highs(time_limit: float) -> highspy.Highs:
-    """A fresh solver: the clock of a reused one would run on into the next time limit."""
-    highs = highspy.Highs()
-    for name, value in OPTIONS.items():
-        highs.setOptionValue(name, value)
-    highs.setOptionValue("time_limit", float(time_limit))
-    return highs
+def _solver() -> highspy.Highs:
+    """This thread's solver: making one takes longer than a small solve."""
+    if not hasattr(_this_thread, "highs"):
+        _this_thread.highs = highspy.Highs()
+        for name, value in OPTIONS.items():
+            _this_thread.highs.setOptionValue(name, value)
+    return _this_thread.highs
