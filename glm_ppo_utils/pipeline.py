@@ -12,6 +12,7 @@ from transformers import set_seed
 from glm_ppo_utils import problems as word_problems
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer, save_checkpoint, write_checkpoint
 from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
+from glm_ppo_utils.ppo import PPOSettings
 from glm_ppo_utils.problems import Problem
 from glm_ppo_utils.profiles import Profile
 from glm_ppo_utils.sft import train_sft
@@ -92,6 +93,11 @@ def train_sft_policy(profile: Profile, seed: int = 0, progress: bool = True) -> 
     )
     save_checkpoint(model, tokenizer, folder / "policy")
     return log
+
+
+def ppo_settings(profile: Profile, seed: int = 0) -> PPOSettings:
+    """The profile's PPO settings with another seed."""
+    return replace(profile.ppo, seed=seed)
 
 
 def _prepare(profile: Profile, problems: Sequence[Problem]) -> list[Problem]:

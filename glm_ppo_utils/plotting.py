@@ -7,6 +7,7 @@ any colour vision can tell apart; sizes are chosen for a projector.
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -73,3 +74,21 @@ def ppo_curves(log: Sequence[dict], evals: Sequence[dict] = ()) -> Figure:
 def _line(ax: Axes, rows, name, colour, title, ylabel, label=None) -> None:
     ax.plot(*_column(rows, name), color=colour, label=label)
     ax.set(title=title, ylabel=ylabel)
+
+
+def learning(curve: pd.DataFrame) -> Figure:
+    """Held-out exact rate over PPO steps: mean over seeds, with the range of the seeds."""
+    figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for name, label, style in (
+        ("greedy_exact", "greedy", "s--"),
+        ("sampled_exact", "sampled, temperature 1", "o-"),
+    ):
+        by_step = curve.groupby("step")[name]
+        ax.plot(by_step.mean(), style, color=POLICY, label=label)
+        ax.fill_between(by_step.min().index, by_step.min(), by_step.max(), color=POLICY, alpha=0.15)
+    ax.set(xlabel="PPO step (0 is the policy after SFT)", ylabel="exact answers (share)")
+    seeds = curve["seed"].nunique()
+    ax.set_title(f"held-out problems solved exactly: mean and range of {seeds} seeds")
+    ax.set_ylim(0, 1)
+    ax.legend(loc="lower right")
+    return figure

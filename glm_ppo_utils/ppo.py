@@ -339,11 +339,13 @@ class PPORun:
         s = self.settings
         last = done == s.steps
         if s.eval_every and self.heldout and (last or done % s.eval_every == 0):
-            self._write("eval.jsonl", self._held_out_row(done))
+            self._write("eval.jsonl", self.held_out_row(done))
         if last or done % s.checkpoint_every == 0:
             self._save(done)
 
-    def _held_out_row(self, done: int) -> dict[str, float]:
+    def held_out_row(self, done: int) -> dict[str, float]:
+        """Sampled (temperature 1) and greedy rates on the held-out problems after `done` steps."""
+        set_seed(self.settings.seed)
         sampled, greedy = self.evaluate(temperature=1.0), self.evaluate(temperature=0.0)
         rows = {f"sampled_{k}": v for k, v in sampled.items()}
         return {"step": done, **rows, **{f"greedy_{k}": v for k, v in greedy.items()}}

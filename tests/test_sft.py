@@ -1,0 +1,178 @@
+"""Supervised fine-tuning, rollouts and profiles."""
+
+import json
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from glm_ppo_utils.chatglm import load_policy, load_tokenizer, write_checkpoint
+from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
+from glm_ppo_utils.profiles import PROFILES, get_profile
+from glm_ppo_utils.rollout import evaluate, grade, respond, summary
+from glm_ppo_utils.sft import IGNORED, Demonstrations, LeftPad, SFTSettings, train_sft
+
+CONFIG = {
+    "num_layers": 3,
+    "hidden_size": 32,
+    "ffn_hidden_size": 32,
+    "kv_channels": 8,
+    "num_attention_heads": 4,
+    "multi_query_group_num": 2,
+    "seq_length": 128,
+}
+PAIRS = [(f"say {w}" + " please" * n, f"{w} {w}") for w in ("one", "two", "six") for n in (0, 1, 3)]
+FAST = SFTSettings(steps=60, batch_size=9, learning_rate=1e-2, eval_every=30)
+
+
+@dataclass(frozen=True)
+class Word:
+    text: str
+    reference: str
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sft")
+    texts = [t for pair in PAIRS for t in pair]
+    vocabulary = train_tokenizer(texts, folder / "tokenizer.model", vocab_size=400)
+    write_checkpoint(folder / "tiny", CONFIG, vocabulary, seed=0)
+    return folder / "tiny"
+
+
+@pytest.fixture(scope="module")
+def tokenizer(folder):
+    return load_tokenizer(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tokenizer, tmp_path_factory):
+    model = load_policy(folder)
+    out = tmp_path_factory.mktemp("out")
+    return model, train_sft(model, tokenizer, PAIRS, PAIRS[:3], FAST, out, progress=False), out
+
+
+def same(prompts, completions, reference, **_):
+    return [
+        float(text == f"{word} {word}") for text, word in zip(completions, reference, strict=True)
+    ]
+
+
+WORDS = [Word(prompt, answer.split()[0]) for prompt, answer in PAIRS]
+
+
+def test_only_the_answers_tokens_carry_loss(tokenizer):
+    item = Demonstrations(PAIRS[:1], tokenizer)[0]
+    prompt_length = item["labels"].count(IGNORED)
+    assert item["labels"][:prompt_length] == [IGNORED] * prompt_length
+    answer = item["labels"][prompt_length:]
+    assert answer == item["input_ids"][prompt_length:]
+    assert answer[-1] == tokenizer.eos_token_id
+    assert tokenizer.decode(answer, skip_special_tokens=True).strip() == "one one"
+    assert item["input_ids"][prompt_length - 1] == tokenizer.get_command("<|assistant|>")
+
+
+def test_items_are_padded_on_the_left_with_their_labels(tokenizer):
+    items = Demonstrations([PAIRS[0], PAIRS[2]], tokenizer)
+    batch = LeftPad(tokenizer)([items[0], items[1]])
+    assert batch["input_ids"].shape == batch["labels"].shape == batch["attention_mask"].shape
+    padding = batch["attention_mask"][0] == 0
+    assert padding.any()
+    assert (batch["labels"][0][padding] == IGNORED).all()
+    kept = batch["labels"][0] != IGNORED
+    assert torch.equal(batch["labels"][0][kept], batch["input_ids"][0][kept])
+
+
+def test_padding_does_not_change_the_loss(folder, tokenizer):
+    model = load_policy(folder).eval()
+    items = Demonstrations([PAIRS[0], PAIRS[2]], tokenizer)
+    collate = LeftPad(tokenizer)
+    with torch.no_grad():
+        alone = [model(**collate([item])).loss for item in items]
+        counts = [sum(label != IGNORED for label in item["labels"]) for item in items]
+        together = model(**collate(list(items))).loss
+    mean = sum(a * n for a, n in zip(alone, counts, strict=True)) / sum(counts)
+    assert torch.allclose(together, mean, atol=1e-5)
+
+
+def test_it_learns_its_demonstrations(trained, tokenizer):
+    model, log, out = trained
+    losses = [r["loss"] for r in log if "loss" in r]
+    assert losses[-1] < losses[0] / 10
+    assert [r["step"] for r in log if "eval_loss" in r] == [30, 60]
+    assert json.loads((out / "sft_log.json").read_text()) == log
+    rates = evaluate(model, tokenizer, WORDS, same, max_new_tokens=12, temperature=0)
+    assert rates["exact"] == 1
+
+
+def test_the_order_of_the_responses_is_that_of_the_prompts(trained, tokenizer):
+    prompts = [p for p, _ in reversed(PAIRS)]
+    rollouts = respond(trained[0], tokenizer, prompts, 12, temperature=0, batch_size=2)
+    assert [r.text for r in rollouts] == [a for _, a in reversed(PAIRS)]
+    for rollout in rollouts:
+        assert rollout.response[-1] == tokenizer.eos_token_id
+        assert rollout.query[-1] == tokenizer.get_command("<|assistant|>")
+
+
+def test_sampling_follows_the_softmax(folder, tokenizer):
+    """An untrained policy samples first tokens with the probabilities that it states."""
+    model = load_policy(folder).eval()
+    torch.manual_seed(0)
+    rollouts = respond(model, tokenizer, ["say one"] * 4000, 1, batch_size=1000)
+    with torch.no_grad():
+        logits = model(input_ids=rollouts[0].query[None]).logits[0, -1]
+    share = torch.bincount(torch.cat([r.response for r in rollouts]), minlength=len(logits)) / 4000
+    likely = logits.softmax(-1).topk(5)
+    spread = 4 * (likely.values * (1 - likely.values) / 4000).sqrt()
+    assert ((share[likely.indices] - likely.values).abs() < spread).all()
+    assert (share > 0).sum() > 50  # no top-k cut
+
+
+def test_a_response_that_never_ends_is_cut(folder, tokenizer):
+    torch.manual_seed(0)
+    rollouts = respond(load_policy(folder), tokenizer, ["say one"] * 4, 3)
+    assert all(1 <= len(r.response) <= 3 for r in rollouts)
+
+
+def test_rates_are_counted_from_rewards():
+    rates = summary([1.0, 1.0, 0.5, 0.0])
+    assert rates == {"reward": 0.625, "reward_sd": pytest.approx(0.4146, abs=1e-4)} | {
+        "exact": 0.5,
+        "parsed": 0.75,
+    }
+
+
+def test_every_field_of_a_problem_reaches_the_reward_function():
+    seen = {}
+
+    def reward(prompts, completions, **columns):
+        seen.update(columns, prompts=prompts)
+        return [0.0] * len(prompts)
+
+    assert grade(reward, WORDS[:2], ["a", "b"]) == [0, 0]
+    assert seen == {"prompts": [w.text for w in WORDS[:2]], "reference": ["one", "one"]}
+
+
+def test_nothing_to_train_on_is_a_clear_error(folder, tokenizer, tmp_path):
+    with pytest.raises(ValueError, match="no demonstrations"):
+        train_sft(load_policy(folder), tokenizer, [], [], FAST, tmp_path)
+
+
+def test_profiles(monkeypatch):
+    monkeypatch.delenv("GLM_PPO_PROFILE", raising=False)
+    monkeypatch.delenv("GLM_PPO_QUICK", raising=False)
+    assert get_profile("tiny") is PROFILES["tiny"]
+    default = "chatglm3-6b" if torch.cuda.is_available() else "tiny"
+    assert get_profile().name == default
+    monkeypatch.setenv("GLM_PPO_PROFILE", "glm-4-9b-chat")
+    assert get_profile().name == "glm-4-9b-chat"
+    monkeypatch.setenv("GLM_PPO_QUICK", "1")
+    assert get_profile("tiny").ppo.steps < PROFILES["tiny"].ppo.steps
+    with pytest.raises(ValueError, match="no profile 'huge'; choose one of tiny, chatglm3-6b"):
+        get_profile("huge")
+
+
+def test_quick_keeps_what_is_not_about_size():
+    quick = replace(PROFILES["tiny"], vocabulary=999).quick()
+    assert quick.vocabulary == 999
+    assert quick.ppo.policy_lr == PROFILES["tiny"].ppo.policy_lr
