@@ -567,8 +567,17 @@ def test_gradient_checkpointing_is_seen_to_work(cls, works):
     model = cls(fresh_model().config)
     assert not gradient_checkpointing_is_on(model)
     model.gradient_checkpointing_enable()
+    model(batch(), labels=batch()).loss.backward()
+    gradients = [p.grad.clone() for p in model.parameters()]
     assert gradient_checkpointing_is_on(model) is works
-    assert all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), gradients, strict=True))
+
+
+def test_gradient_checkpointing_of_other_models_is_seen(control):
+    """The reentrant kind, which is the default there."""
+    assert not gradient_checkpointing_is_on(control)
+    control.gradient_checkpointing_enable()
+    assert gradient_checkpointing_is_on(control)
 
 
 def test_gradient_checkpointing_changes_no_gradient():

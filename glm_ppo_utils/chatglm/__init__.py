@@ -16,6 +16,7 @@ _HOME = {
     "write_checkpoint": "checkpoint",
     "save_checkpoint": "checkpoint",
     "gradient_checkpointing_is_on": "compat",
+    "patch_generation": "compat",
 }
 __all__ = list(_HOME)
 

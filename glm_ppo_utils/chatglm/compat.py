@@ -1,7 +1,67 @@
 """Make published ChatGLM code behave under a transformers it was not written for."""
 
+from types import MethodType
+
 import torch
+import transformers
+from packaging.version import Version
 from torch import nn
+
+# The first and the last version of transformers that `patch_generation` was tested with.
+PATCH_TESTED = ("4.40.0", "4.52.4")
+
+
+def patch_generation(model: nn.Module, tokenizer: object = None) -> None:
+    """Let ChatGLM's code of 2023-12 generate under newer versions of transformers.
+
+    Three things of this one model and tokenizer are changed, in memory only: the cache is read
+    from the model's output instead of through a private method of transformers; the tokenizer
+    drops the argument ``padding_side``, which its ``_pad`` does not know; the configuration says
+    ``num_hidden_layers``. The pin is the safer fix: this one is for who cannot pin.
+
+    Parameters
+    ----------
+    model
+        ChatGLM, alone or inside PEFT or TRL's value-head model.
+    tokenizer
+        Its tokenizer, if texts are to be padded.
+
+    Raises
+    ------
+    RuntimeError
+        Under a version of transformers outside `PATCH_TESTED`.
+    """
+    first, last = PATCH_TESTED
+    if not Version(first) <= Version(transformers.__version__) <= Version(last):
+        raise RuntimeError(
+            f"patch_generation was tested with transformers {first} to {last}, and this is "
+            f"{transformers.__version__}; install one of those"
+        )
+    model = getattr(model, "pretrained_model", model)
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    model._update_model_kwargs_for_generation = MethodType(next_step, model)
+    model.config.num_hidden_layers = model.config.num_layers
+    if tokenizer is not None:
+        tokenizer._pad = MethodType(_pad_left, tokenizer)
+
+
+def next_step(self, outputs, model_kwargs: dict, *args, **kwargs) -> dict:
+    """What the next generation step starts from; the cache comes straight from the output."""
+    model_kwargs["past_key_values"] = outputs.past_key_values
+    if "attention_mask" in model_kwargs:
+        mask = model_kwargs["attention_mask"]
+        model_kwargs["attention_mask"] = nn.functional.pad(mask, (0, 1), value=1)
+    if "position_ids" in model_kwargs:
+        positions = model_kwargs["position_ids"]
+        model_kwargs["position_ids"] = torch.cat([positions, positions[:, -1:] + 1], dim=-1)
+    model_kwargs["is_first_forward"] = False
+    return model_kwargs
+
+
+def _pad_left(self, *args, padding_side: str | None = None, **kwargs) -> dict:
+    if padding_side not in (None, "left"):
+        raise ValueError(f"ChatGLM pads on the left only, not on the {padding_side}")
+    return type(self)._pad(self, *args, **kwargs)
 
 
 def gradient_checkpointing_is_on(model: nn.Module) -> bool:
@@ -22,19 +82,22 @@ def gradient_checkpointing_is_on(model: nn.Module) -> bool:
     base = getattr(model, "pretrained_model", model)
     embedding = base.get_input_embeddings()
     input_ids = torch.zeros(1, 2, dtype=torch.long, device=embedding.weight.device)
-    calls, embedded = [], []
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    model.zero_grad(set_to_none=True)
+    calls = []
     hooks = [
         first_layer.register_forward_pre_hook(lambda *_: calls.append("forward")),
-        embedding.register_forward_hook(lambda *args: embedded.append(args[2].requires_grad_())),
+        embedding.register_forward_hook(lambda *args: args[2].requires_grad_()),
     ]
     training = model.training
     model.train()
     try:
         with torch.enable_grad(), torch.random.fork_rng():
-            logits = base(input_ids=input_ids).logits
-            torch.autograd.grad(logits.float().sum(), embedded[0])
+            base(input_ids=input_ids).logits.float().sum().backward()
     finally:
         model.train(training)
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
         for hook in hooks:
             hook.remove()
     return len(calls) > 1

@@ -1,0 +1,381 @@
+"""The same probe under several versions of transformers.
+
+Each version is installed into a side folder, an overlay, with the packages that must match it and
+without torch, and is put before the environment's own packages in a subprocess. The probe is
+`glm_ppo_utils.chatglm.probe`.
+
+    python -m glm_ppo_utils.chatglm.version_lab install 4.40.0 4.42.4 4.44.2
+    python -m glm_ppo_utils.chatglm.version_lab run 4.42.4
+    python -m glm_ppo_utils.chatglm.version_lab matrix
+"""
+
+import argparse
+import csv
+import datetime
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.metadata import Distribution, distributions, version
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = ROOT / "notebooks" / "runs" / "version_matrix.csv"
+LIVE = ("4.40.0", "4.42.4", "4.44.2")
+ALL = (
+    *("4.36.2", "4.37.2", "4.38.2", "4.39.3", "4.40.0", "4.40.2", "4.41.0", "4.41.2"),
+    *("4.42.0", "4.42.4", "4.43.0", "4.43.4", "4.44.0", "4.44.2", "4.45.0", "4.45.2"),
+    *("4.46.3", "4.48.0", "4.48.3", "4.49.0", "4.50.3", "4.52.4", "4.57.6", "5.23.0"),
+)
+# PEFT and TRL do not say which transformers they need, or say it wrongly; these pairs import.
+COMPANIONS = (
+    ("4.36", ("peft==0.11.1", "trl==0.9.6")),
+    ("4.40", ()),
+    ("4.45", ("peft==0.13.2",)),
+    ("4.50", ("peft==0.17.1",)),
+    ("5.0", ("peft==0.21.2",)),
+)
+# The environment's own torch is what every version runs on.
+NEVER_INSTALL = {"torch", "numpy"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step of the probe under one version.
+
+    Attributes
+    ----------
+    transformers, model, step
+        What was tried on what.
+    result
+        ``ok``, ``fail``, or ``not reached`` when an earlier step had to work first.
+    exception
+        Type and message.
+    at
+        ``file:line function`` of the innermost frame outside torch's module machinery.
+    """
+
+    transformers: str
+    model: str
+    step: str
+    result: str
+    exception: str = ""
+    at: str = ""
+
+
+class OverlayError(RuntimeError):
+    """An overlay is missing or cannot be made: which, and what to do."""
+
+
+# -- overlays ---------------------------------------------------------------------------------
+
+
+def overlays_dir() -> Path:
+    """Where overlays lie: ``.overlays``, or the environment variable ``GLM_PPO_OVERLAYS``."""
+    return Path(os.environ.get("GLM_PPO_OVERLAYS", ROOT / ".overlays"))
+
+
+def install_command(*versions: str) -> str:
+    """The command line that installs the overlays of `versions`."""
+    return f"python -m glm_ppo_utils.chatglm.version_lab install {' '.join(versions)}"
+
+
+def is_installed(transformers: str) -> bool:
+    """Whether `transformers` can be probed: its overlay is complete, or it is the environment's."""
+    return (overlays_dir() / transformers).is_dir() or transformers == version("transformers")
+
+
+def install(transformers: str) -> Path:
+    """Install the overlay of a version, unless it is there; a half-made one never shows.
+
+    Raises
+    ------
+    OverlayError
+        If pip fails; its last line is in the message.
+    """
+    target = overlays_dir() / transformers
+    if target.is_dir():
+        return target
+    scratch = overlays_dir() / f".{transformers}.writing-{os.getpid()}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        _pip([f"transformers=={transformers}", *_companions(transformers)], scratch)
+        while wanted := _unmet(scratch):
+            _pip(wanted, scratch)
+        scratch.rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def _companions(transformers: str) -> tuple[str, ...]:
+    fitting = [pins for since, pins in COMPANIONS if Version(since) <= Version(transformers)]
+    return fitting[-1] if fitting else ()
+
+
+def _pip(requirements: Sequence[str], target: Path) -> None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
+    command += ["--upgrade", "--target", str(target), *requirements]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise OverlayError(f"pip could not install {' '.join(requirements)} ({last})")
+
+
+def _unmet(overlay: Path) -> list[str]:
+    """What the overlay's packages need and neither it nor the environment has."""
+    inside = list(distributions(path=[str(overlay)]))
+    present = {_name(d): d.version for d in [*distributions(), *inside]}
+    wanted = {}
+    for package in inside:
+        for text in package.requires or ():
+            requirement = Requirement(text)
+            if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+                continue
+            name = requirement.name.lower().replace("_", "-")
+            have = present.get(name)
+            if name not in NEVER_INSTALL and not (have and requirement.specifier.contains(have)):
+                wanted[name] = f"{name}{requirement.specifier}"
+    return sorted(wanted.values())
+
+
+def _name(distribution: Distribution) -> str:
+    return distribution.metadata["Name"].lower().replace("_", "-")
+
+
+# -- running the probe ------------------------------------------------------------------------
+
+
+def run_probe(transformers: str, *arguments: str, timeout: float = 300) -> list[dict]:
+    """Run the probe under a version of transformers.
+
+    Parameters
+    ----------
+    transformers
+        A version whose overlay is installed, or the environment's own.
+    arguments
+        Of ``python -m glm_ppo_utils.chatglm.probe``, without the checkpoint.
+    timeout
+        Seconds.
+
+    Returns
+    -------
+    list of dict
+        The lines of JSON that the probe wrote.
+
+    Raises
+    ------
+    OverlayError
+        If the overlay is missing, or the probe itself (not a step of it) fails.
+    """
+    if not is_installed(transformers):
+        raise OverlayError(
+            f"transformers {transformers} is not installed; run: {install_command(transformers)}"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        output = Path(scratch) / "rows.jsonl"
+        command = [sys.executable, "-m", "glm_ppo_utils.chatglm.probe", *arguments]
+        command += ["--checkpoint", str(probe_checkpoint()), "--output", str(output)]
+        done = subprocess.run(
+            command,
+            env=_environment(transformers, scratch),
+            cwd=scratch,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise OverlayError(f"the probe failed under transformers {transformers}: {last}")
+        return [json.loads(line) for line in output.read_text().splitlines()]
+
+
+def _environment(transformers: str, scratch: str) -> dict[str, str]:
+    """Environment of a probe: the overlay first, a cache of its own, no network, one thread."""
+    paths = [str(overlays_dir() / transformers), str(ROOT)]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "HF_HOME": scratch,
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",  # some messages print a set
+        "PYTHONWARNINGS": "ignore",
+        "USE_TF": "0",
+        "USE_FLAX": "0",
+    }
+
+
+@lru_cache(maxsize=1)
+def probe_checkpoint() -> Path:
+    """A ChatGLM3 of 3 layers with random weights and a tokenizer, made once per process.
+
+    Three layers, because newer code under older transformers unpacks the caches of all layers
+    into two names: with two layers that would succeed.
+    """
+    from .checkpoint import write_checkpoint
+    from .tokenizer_training import train_tokenizer
+
+    folder = Path(tempfile.mkdtemp(prefix="chatglm-probe-"))
+    text = "maximize\n 3 chairs + 5 tables\nsubject to\n 2 chairs + tables <= 40\nend\n"
+    vocabulary = train_tokenizer([text] * 20, folder / "tokenizer.model", 300)
+    sizes = {
+        "num_layers": 3,
+        "hidden_size": 64,
+        "ffn_hidden_size": 96,
+        "kv_channels": 16,
+        "num_attention_heads": 4,
+        "multi_query_group_num": 2,
+        "seq_length": 256,
+        "initializer_range": 0.2,  # far from uniform logits: no ties between versions
+    }
+    return write_checkpoint(folder / "chatglm", sizes, vocabulary, seed=0)
+
+
+def probe(transformers: str, models: Iterable[str] = ("chatglm", "gpt2", "llama")) -> list[Row]:
+    """Every step of the probe for ChatGLM and its controls under one version."""
+    rows = run_probe(transformers, "steps", "--models", *models)
+    return [Row(transformers=transformers, **row) for row in rows]
+
+
+def what_extract_past_returns(transformers: str) -> dict:
+    """What ``_extract_past_from_model_output`` is and returns under a version.
+
+    Returns
+    -------
+    dict
+        ``signature`` and ``returns`` as text, ``parts`` the types of what is returned; only
+        ``exception`` where it cannot be called as ChatGLM calls it.
+    """
+    return run_probe(transformers, "extract-past")[0]
+
+
+def what_layer_0_receives(transformers: str, use_cache: bool = True) -> list[dict]:
+    """What arrives as ``kv_cache`` at layer 0 in each forward pass of a generation.
+
+    Returns
+    -------
+    list of dict
+        ``call`` (1, 2, ...), ``tokens`` given to the layer, ``kv_cache`` as text.
+    """
+    return run_probe(transformers, "layer-0", *([] if use_cache else ["--no-cache"]))
+
+
+def generation_traceback(
+    transformers: str, padded: bool = False, use_cache: bool = True, newer_code: bool = False
+) -> list[str]:
+    """The traceback of ``generate`` on ChatGLM: its frames, innermost last, then the message.
+
+    Parameters
+    ----------
+    transformers
+        The version to run under.
+    padded
+        Generate for a left-padded batch of two instead of one prompt.
+    use_cache
+        As in ``generate``.
+    newer_code
+        Read the cache as code published after transformers 4.42 does (GLM-4's, for instance).
+
+    Returns
+    -------
+    list of str
+        Frames in transformers and in ChatGLM's code, ``file:line function: code``, and last the
+        type and message; an empty list means that generation worked.
+    """
+    flags = {"--padded": padded, "--no-cache": not use_cache, "--newer-code": newer_code}
+    arguments = [flag for flag, given in flags.items() if given]
+    return [row["line"] for row in run_probe(transformers, "traceback", *arguments)]
+
+
+def generate_with_patch(transformers: str) -> dict:
+    """Greedy tokens of ChatGLM under a version after `patch_generation`.
+
+    Returns
+    -------
+    dict
+        ``single`` and ``padded``: the new tokens of each prompt, alone and in one left-padded
+        batch; ``unpatched``: the same as ``padded`` without the patch, or the exception.
+    """
+    return run_probe(transformers, "patched")[0]
+
+
+# -- the table --------------------------------------------------------------------------------
+
+
+def matrix(versions: Sequence[str] = ALL, path: Path = TABLE) -> list[dict]:
+    """Install and probe every version and write the table; one line per version on the way.
+
+    Each row carries the date and the Python and torch it was measured with. A version that cannot
+    be installed or probed gets one row that says why.
+    """
+    when = {
+        "date": datetime.date.today().isoformat(),
+        "python": platform.python_version(),
+        "torch": version("torch").split("+")[0],
+    }
+    table = []
+    for transformers in versions:
+        try:
+            install(transformers)
+            rows = probe(transformers)
+        except (OverlayError, subprocess.TimeoutExpired) as error:
+            rows = [Row(transformers, "", "probe", "not reached", str(error))]
+        failed = sorted({row.model for row in rows if row.result == "fail"})
+        print(f"{transformers}: {len(rows)} steps, failures in {failed or 'none'}", flush=True)
+        table += [{**asdict(row), **when} for row in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(table[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+    return table
+
+
+def read_matrix(path: Path = TABLE) -> list[dict]:
+    """The stored table, one dict a row.
+
+    Raises
+    ------
+    OverlayError
+        If it was never made.
+    """
+    if not path.is_file():
+        raise OverlayError(f"there is no {path}; make it with: make lab-versions")
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: ``install``, ``run`` or ``matrix``, each with versions."""
+    parser = argparse.ArgumentParser(prog="version_lab", description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=["install", "run", "matrix"])
+    parser.add_argument("versions", nargs="*")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "matrix":
+            matrix(options.versions or ALL)
+        for transformers in options.versions or LIVE:
+            if options.command == "install":
+                print(install(transformers), flush=True)
+            elif options.command == "run":
+                for row in probe(transformers):
+                    print(*asdict(row).values(), sep=" | ", flush=True)
+    except OverlayError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
