@@ -28,7 +28,7 @@ the search for a renaming is colour refinement (Weisfeiler and Leman, 1968) with
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations
@@ -117,18 +117,24 @@ def match(candidate: LinearProgram, reference: LinearProgram) -> Matching:
     rows = max(len(candidate.matrix), len(reference.matrix))
     p = padded_graph(candidate, variables, rows)
     q = padded_graph(reference, variables, rows)
-    if variables <= 3 <= EXACT_VARIABLES:
-        return best_of(p, q, all_permutations(variables))
-    # Most right answers use the reference's names: one look decides.
-    by_name = np.arange(variables)
-    if set(candidate.names) == set(reference.names):
-        by_name = np.array([reference.names.index(name) for name in candidate.names])
+    # Most answers use the reference's names, so they decide between matchings that are as good.
+    by_name = np.array(align(candidate.names, reference.names, variables), dtype=np.int64)
+    if variables <= 2:
+        return best_of(p, q, by_name[all_permutations(variables)])
     matching = best_of(p, q, by_name[None])
     if matching.distance == 0:
         return matching
     if variables <= EXACT_VARIABLES:
-        return best_of(p, q, all_permutations(variables))
+        return best_of(p, q, by_name[all_permutations(variables)])
     return search(p, q, matching)
+
+
+def align(names: Sequence[str], others: Sequence[str], variables: int) -> list[int]:
+    """Where each name stands among the others; the rest in the order that is left."""
+    place = {name: k for k, name in enumerate(others)}
+    found = [place.get(name) for name in names] + [None] * (variables - len(names))
+    left = iter([k for k in range(variables) if k not in set(found)])
+    return [next(left) if k is None else k for k in found]
 
 
 def distance(candidate: LinearProgram, reference: LinearProgram) -> int:
@@ -194,7 +200,8 @@ def row_costs(p: Graph, q: Graph, columns: Ints) -> tuple[Ints, Floats]:
         agreeing = (gaps <= RELATIVE_TOLERANCE * np.abs(ratios[..., None])).sum(axis=-1)
         same, flip = sense == q.senses, sense == turned
         agreeing += np.where(ratios > 0, same[..., None], flip[..., None])
-        best = agreeing.argmax(axis=-1)[..., None]
+        # Of factors that are as good, 1 changes the numbers that were written.
+        best = (2 * agreeing + (ratios == 1)).argmax(axis=-1)[..., None]
         scale = np.take_along_axis(ratios, best, axis=-1)[..., 0]
         count = np.take_along_axis(agreeing, best, axis=-1)[..., 0]
         nowhere = np.isnan(scale)
@@ -212,21 +219,18 @@ def best_of(p: Graph, q: Graph, columns: Ints) -> Matching:
     rows, scales = row_costs(p, q, columns)
     # Every row costs at least its cheapest partner: permutations that can't win are not assigned.
     bound = fixed + rows.min(axis=2, initial=rows.shape[2] * columns.shape[1] + 9).sum(axis=1)
-    least, best = None, 0
+    least: tuple[int, int] | None = None
     for k in np.argsort(bound, kind="stable").tolist():
-        if least is not None and bound[k] >= least:
+        if least is not None and bound[k] > least[0]:
             break
         i, partners = linear_sum_assignment(rows[k])
-        total = fixed[k] + rows[k][i, partners].sum()
-        if least is None or total < least:
-            least, best, matched = int(total), k, partners
-    return Matching(
-        int(least or 0),
-        columns[best],
-        matched,
-        scales[best][np.arange(len(matched)), matched],
-        bool(objective[1, best] < objective[0, best]),
-    )
+        total = int(fixed[k] + rows[k][i, partners].sum())
+        if least is None or (total, k) < least:
+            least, matched = (total, k), partners
+    assert least is not None
+    distance, k = least
+    factors = scales[k][np.arange(len(matched)), matched]
+    return Matching(distance, columns[k], matched, factors, bool(objective[1, k] < objective[0, k]))
 
 
 # -- more variables than can be permuted

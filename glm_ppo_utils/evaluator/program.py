@@ -109,11 +109,13 @@ def simplify(program: LinearProgram) -> LinearProgram:
 
 @np.errstate(invalid="ignore")
 def eliminate(program: LinearProgram) -> LinearProgram:
-    """The second half of `canonical`: drop slacks and substitute defined variables.
+    """The second half of `canonical`: variables that need not be there are worked out.
 
-    Takes and returns the result of `simplify`, itself if there is nothing to eliminate.
+    Those with one possible value; those without cost in a single equation, which are slacks and
+    make it an inequality; those that an equation defines from the others. Takes and returns the
+    result of `simplify`, itself if there is nothing to eliminate.
     """
-    while (smaller := _substitute(_drop_slacks(program))) is not program:
+    while (smaller := _substitute(_drop_slacks(_insert_fixed(program)))) is not program:
         program = simplify(smaller)
     return program
 
@@ -221,6 +223,21 @@ def _drop_implied_rows(program: LinearProgram) -> LinearProgram:
     high = np.where(high_implied & ~equation, np.inf, program.row_upper)
     open_rows = np.isinf(low) & np.isinf(high)
     return replace(program, row_lower=low, row_upper=high).keep_rows(~open_rows)
+
+
+def _insert_fixed(program: LinearProgram) -> LinearProgram:
+    """Put in the value of variables whose bounds leave one."""
+    fixed = program.lower == program.upper
+    if not fixed.any():
+        return program
+    value = program.lower[fixed]
+    shift = program.matrix[:, fixed] @ value
+    return replace(
+        program.keep_columns(~fixed),
+        offset=float(_sum(program.offset, program.objective[fixed] @ value)),
+        row_lower=_sum(program.row_lower, -shift),
+        row_upper=_sum(program.row_upper, -shift),
+    )
 
 
 def _drop_slacks(program: LinearProgram) -> LinearProgram:
