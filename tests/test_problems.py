@@ -27,7 +27,7 @@ from glm_ppo_utils.problems import (
 from glm_ppo_utils.problems.families import FAMILIES
 from glm_ppo_utils.problems.model import canonical, read, write
 
-LANGUAGES = ("en",)
+LANGUAGES = ("en", "zh")
 _cache: dict = {}
 
 
@@ -167,16 +167,17 @@ class TestGenerate:
         assert max(tokens) <= 85 and mean(tokens) <= 45
 
 
-TIMES = {"en": {2: "twice", 3: "three times"}}
+TIMES = {"en": {2: "twice", 3: "three times"}, "zh": {2: "两倍", 3: "三倍"}}
 INTEGRALITY = {
     "en": (
         r"nly whole|in full or not|in part\b|cannot be (cut|split)|may be left unfinished"
         r"|are not allowed|cannot be used",
         r"are fine|Any fraction|partly|are allowed|may be split",
-    )
+    ),
+    "zh": (r"只能\w*整|必须是整数|不能拆开|要么|选择[建修]或不", r"不必|只完成一部分"),
 }
-LENGTH_UNIT = {"en": r"\S+"}
-LENGTHS = {"en": (90, 75)}
+LENGTH_UNIT = {"en": r"\S+", "zh": r"."}
+LENGTHS = {"en": (90, 75), "zh": (170, 125)}
 
 
 def _kind(row) -> str:

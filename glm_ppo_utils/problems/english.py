@@ -5,52 +5,11 @@ of its rows is the order of the rows in the reference.
 """
 
 import random
-from dataclasses import dataclass
-from functools import cache
-from itertools import permutations
 
 from .families import Draft, Relation
+from .scenes import Scene, Topic, Voice, values
 
-
-@dataclass(frozen=True)
-class Topic:
-    """Something that the items bring or use up: profit, carving time, protein."""
-
-    verb: str  # "takes", "earns"
-    label: str  # "carving time", "profit"
-    unit: str = "$"  # "hour", "$" or "$ million"
-    of: str = ""  # " of carving"
-    use: str = "used"  # "at most 40 hours of carving can be used"
-    senses: str = "<= >="  # limits that people set on it: nobody asks for a cost of at least $9
-    counts: bool = False  # the label holds the unit: "number of guests"
-
-    def amount(self, number: int) -> str:
-        """``40 hours of carving``"""
-        if self.unit[0] == "$":
-            return f"${number}{self.unit[1:]}"
-        unit = self.unit if number == 1 else self.unit + "s"
-        return f"{number} {unit}{self.of}"
-
-    def level(self, number: int) -> str:
-        """``40 hours``, after the label."""
-        return str(number) if self.counts else self.amount(number).removesuffix(self.of)
-
-
-@dataclass(frozen=True)
-class Scene:
-    """The world of a problem: who decides about what, and what comes of it."""
-
-    intros: tuple[str, ...]  # sentences with {items}
-    items: str  # names of the variables: plurals, substances, or single choices
-    topics: tuple[Topic, ...]
-    maximize: tuple[int, ...]  # the topics that may be the objective
-    minimize: tuple[int, ...]
-    done: str  # "made": what is decided about the items
-    all: str  # "pieces": the items taken together
-    whole: tuple[str, ...] = ()
-    parts: tuple[str, ...] = ("",)
-    measure: str = ""  # "kilogram" of a substance; all other items are counted
-    article: str = "a"  # before a single item: "a", "the" or ""
+LONGEST = 90  # words
 
 
 def _time(activity: str, unit: str = "hour") -> Topic:
@@ -179,7 +138,7 @@ SCENES: dict[str, tuple[Scene, ...]] = {
     "transport": (
         Scene(
             ("A firm moves goods by {items}.", "Grain is moved by {items}."),
-            "trucks vans carts boats trains planes barges wagons",
+            "trucks vans boats trains planes barges ships tankers",
             (
                 _COST,
                 Topic("carries", "load", "ton", use="moved"),
@@ -278,26 +237,33 @@ _MODAL = {"<=": ("can be", "may be"), ">=": ("must be",), "=": ("must be",)}
 _TIMES = {1: "", 2: "twice ", 3: "three times "}
 
 
-class _Voice:
-    """One scene with its items and topics, for the sentences of one problem."""
+def _amount(topic: Topic, number: int) -> str:
+    """``40 hours of carving``"""
+    if topic.unit[0] == "$":
+        return f"${number}{topic.unit[1:]}"
+    unit = topic.unit if number == 1 else topic.unit + "s"
+    return f"{number} {unit}{topic.of}"
 
-    def __init__(self, draft: Draft, rng: random.Random):
-        self.rng = rng
-        limits = sorted((r.topic, r.sense) for r in draft.relations if r.kind == "weighted")
-        self.scene, self.goal, self.topics = rng.choice(
-            _castings(draft.family, draft.sense, tuple(sense for _, sense in limits))
-        )
-        self.names = rng.sample(self.scene.items.split(), len(draft.objective))
 
-    def pick(self, *options: str) -> str:
-        return self.rng.choice(options)
+def _level(topic: Topic, number: int) -> str:
+    """``40 hours``, after the label."""
+    return str(number) if topic.counts else _amount(topic, number).removesuffix(topic.of)
+
+
+def length(text: str) -> int:
+    """The number of words."""
+    return len(text.split())
+
+
+class _Voice(Voice):
+    """The words of one problem."""
 
     def one(self, i: int) -> str:
         """``chair``, ``kilogram of rice`` or ``bridge``."""
         name = self.names[i]
         if self.scene.measure:
             return f"{self.scene.measure} of {name}"
-        if self.scene.article != "a":
+        if self.choices:
             return name
         return _SINGULARS.get(name, name.removesuffix("s"))
 
@@ -334,48 +300,35 @@ class _Voice:
 
     def rates(self, topic: Topic, values: tuple[int, ...]) -> str:
         """``a chair takes 2 hours of carving, a table 5 and a desk 1``."""
+        numbers = [_amount(topic, v) if topic.unit[0] == "$" else str(v) for v in values]
+        if not self.choices and self.rng.random() < 0.3:
+            return self._rates_by_label(topic, values[0], numbers)
         measure = self.scene.measure
         subjects = self.names if measure else [self.each(i) for i in range(len(values))]
-        numbers = [topic.amount(v) if topic.unit[0] == "$" else str(v) for v in values]
-        first = f"{topic.verb} {topic.amount(values[0])}"
-        if self.scene.article == "a" and self.rng.random() < 0.3:
-            subjects = [
-                f"of {n}" if measure else f"per {self.one(i)}" for i, n in enumerate(self.names)
-            ]
-            subjects[0] = f"per {self.one(0)}"
-            numbers[0] = f"the {topic.label} is {topic.level(values[0])}"
-            return _join(
-                [f"{number} {subject}" for number, subject in zip(numbers, subjects, strict=True)]
-            )
-        parts = [
-            f"{subject} {number}"
-            for subject, number in zip(subjects, [first, *numbers[1:]], strict=True)
-        ]
-        return f"per {measure}, {_join(parts)}" if measure else _join(parts)
+        numbers[0] = f"{topic.verb} {_amount(topic, values[0])}"
+        rates = _join([" ".join(pair) for pair in zip(subjects, numbers, strict=True)])
+        return f"per {measure}, {rates}" if measure else rates
+
+    def _rates_by_label(self, topic: Topic, value: int, numbers: list[str]) -> str:
+        """``the carving time is 2 hours per chair, 5 per table and 1 per desk``."""
+        per = "of {}" if self.scene.measure else "per {}"
+        names = self.names if self.scene.measure else map(self.one, range(len(numbers)))
+        subjects = [per.format(name) for name in names]
+        subjects[0] = f"per {self.one(0)}"
+        numbers = [f"the {topic.label} is {_level(topic, value)}", *numbers[1:]]
+        return _join([" ".join(pair) for pair in zip(numbers, subjects, strict=True)])
 
     def limit(self, topic: Topic, sense: str, rhs: int) -> str:
         """``at most 40 hours of carving can be used``."""
         modal = self.pick(*_MODAL[sense])
         return self.pick(
-            f"{self.before(sense, topic.counts)} {topic.amount(rhs)} {modal} {topic.use}",
-            f"the total {topic.label} {self.after(sense)} {topic.level(rhs)}",
+            f"{self.before(sense, topic.counts)} {_amount(topic, rhs)} {modal} {topic.use}",
+            f"the total {topic.label} {self.after(sense)} {_level(topic, rhs)}",
         )
 
 
-@cache
-def _castings(family: str, sense: str, limits: tuple[str, ...]) -> list[tuple]:
-    """Every (scene, goal, topics) in which people would set such limits on the topics."""
-    return [
-        (scene, goal, topics)
-        for scene in SCENES[family]
-        for goal in (scene.topics[place] for place in getattr(scene, sense))
-        for topics in permutations([t for t in scene.topics if t is not goal], len(limits))
-        if all(limit in topic.senses.split() for limit, topic in zip(limits, topics, strict=True))
-    ]
-
-
 def _join(parts: list[str], word: str = "and") -> str:
-    return f"{', '.join(parts[:-1])} {word} {parts[-1]}"
+    return f"{', '.join(parts[:-1])} {word} {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
 def say(draft: Draft, rng: random.Random) -> tuple[str, list[str]]:
@@ -388,12 +341,8 @@ def say(draft: Draft, rng: random.Random) -> tuple[str, list[str]]:
     """
     if draft.network[0]:
         return _say_network(draft, rng)
-    voice = _Voice(draft, rng)
-    things = (
-        voice.names
-        if voice.scene.article == "a"
-        else [voice.each(i) for i in range(len(voice.names))]
-    )
+    voice = _Voice(SCENES[draft.family], draft, rng)
+    things = [voice.each(i) if voice.choices else name for i, name in enumerate(voice.names)]
     intro = rng.choice(voice.scene.intros).format(items=_join(things), any=_join(things, "or"))
     resources = [r for r in draft.relations if r.kind == "weighted"]
     by_item = resources and len(draft.objective) * (1 + len(resources)) <= 6 and rng.random() < 0.3
@@ -404,7 +353,7 @@ def say(draft: Draft, rng: random.Random) -> tuple[str, list[str]]:
     rows = []
     for relation in draft.relations:
         if relation.kind == "weighted" and not by_item:
-            rows.append(voice.rates(voice.topics[relation.topic], _values(relation)))
+            rows.append(voice.rates(voice.topics[relation.topic], values(relation)))
         rows.append(_SAY[relation.kind](voice, relation))
     whole = rng.choice(voice.scene.whole if draft.kind else voice.scene.parts)
     goal = _goal(voice, draft.sense)
@@ -419,22 +368,15 @@ def _text(sentences: list[str]) -> str:
     return " ".join(s[0].upper() + s[1:] for s in ended)
 
 
-def _values(relation: Relation) -> tuple[int, ...]:
-    return tuple(coefficient for coefficient, _ in relation.cells)
-
-
 def _by_item(voice: _Voice, draft: Draft, resources: list[Relation]) -> list[str]:
     """``a chair earns $3 and takes 2 hours of carving``, once an item."""
     told = [(voice.goal, draft.objective)]
-    told += [(voice.topics[r.topic], _values(r)) for r in resources]
-    told.sort(key=lambda pair: pair[0].verb != voice.goal.verb)  # one "contains" for all of them
+    told += [(voice.topics[r.topic], values(r)) for r in resources]
+    verbs = dict.fromkeys(topic.verb for topic, _ in told)
     facts = []
     for i in range(len(draft.objective)):
-        parts, last = [], ""
-        for topic, row in told:
-            verb = "" if topic.verb == last else f"{topic.verb} "
-            parts.append(f"{verb}{topic.amount(row[i])}")
-            last = topic.verb
+        amounts = [(topic.verb, _amount(topic, row[i])) for topic, row in told]
+        parts = [f"{verb} {_join([a for v, a in amounts if v == verb])}" for verb in verbs]
         facts.append(f"{voice.each(i)} {_join(parts)}")
     return facts
 
@@ -442,7 +384,7 @@ def _by_item(voice: _Voice, draft: Draft, resources: list[Relation]) -> list[str
 def _goal(voice: _Voice, sense: str) -> str:
     label, done = voice.goal.label, voice.scene.done
     best = {"maximize": "as high as possible", "minimize": "as low as possible"}[sense]
-    if voice.scene.article != "a":
+    if voice.choices:
         which = f"which {voice.scene.all}"
     else:
         which = "how much of each" if voice.scene.measure else "how many of each"
@@ -463,7 +405,7 @@ def _bound(voice: _Voice, row: Relation) -> str:
 
 def _total(voice: _Voice, row: Relation) -> str:
     scene, before, done = voice.scene, voice.before(row.sense), voice.done(row.sense)
-    if scene.article != "a":
+    if voice.choices:
         return f"{before} {row.rhs} of the {scene.all} {done}"
     if scene.measure:
         amount, total = voice.level(row.rhs), "total amount"

@@ -9,7 +9,7 @@ objectives and in every kind of row, so that only the words tell the sense of a 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations, product
+from itertools import combinations, permutations, product
 
 import numpy as np
 
@@ -95,9 +95,17 @@ def _draw(family: str, rng: random.Random) -> Draft | None:
             _choices(size, rng) if kind == "binary" else [rng.randint(1, 12) for _ in range(size)]
         )
         relations = [_ROWS[name](point, row_sense, rng) for name, row_sense in wishes]
-        if None not in relations and _every_row_matters(relations, size, kind):
+        if None in relations or _too_narrow(relations):
+            continue
+        if _every_row_matters(relations, size, kind):
             return Draft(family, sense, _prices(size, rng), _numbered(relations, rng), kind)
     return None
+
+
+def _too_narrow(relations: list[Relation]) -> bool:
+    """Whether two rows leave one and the same quantity hardly any room."""
+    pairs = combinations(relations, 2)
+    return any(sorted(a.cells) == sorted(b.cells) and abs(a.rhs - b.rhs) < 3 for a, b in pairs)
 
 
 def _choices(size: int, rng: random.Random) -> list[int]:

@@ -4,14 +4,13 @@ import hashlib
 import random
 from types import ModuleType
 
-from . import english
+from . import chinese, english
 from .families import FAMILIES, Draft, draw
 from .model import Model, Row, canonical, write
 from .problem import Problem
 
-LANGUAGES: dict[str, ModuleType] = {"en": english}
+LANGUAGES: dict[str, ModuleType] = {"en": english, "zh": chinese}
 SPLITS = ("train", "heldout")
-MAX_WORDS = 90
 HELDOUT_SHARE = 5  # one canonical program in five is held out
 
 
@@ -37,23 +36,23 @@ def generate(n: int, seed: int, language: str = "en", split: str = "train") -> l
     for value, known in ((language, tuple(LANGUAGES)), (split, SPLITS)):
         if value not in known:
             raise ValueError(f"{value!r} is unknown; choose one of {', '.join(known)}")
-    rng = random.Random(f"{language} {split} {seed}")
+    voice, rng = LANGUAGES[language], random.Random(f"{language} {split} {seed}")
     families = list(FAMILIES)
     problems, seen = [], set()
     while len(problems) < n:
         family = families[len(problems) % len(families)]
-        text, model = _make(family, language, rng)
+        text, model = _make(family, voice, rng)
         key = fingerprint(model)
-        if split_of(key) == split and key not in seen and len(text.split()) <= MAX_WORDS:
+        if split_of(key) == split and key not in seen and voice.length(text) <= voice.LONGEST:
             seen.add(key)
             name = f"{language}-{split}-{seed}-{len(problems):05d}"
             problems.append(Problem(name, text, write(model), family))
     return problems
 
 
-def _make(family: str, language: str, rng: random.Random) -> tuple[str, Model]:
+def _make(family: str, voice: ModuleType, rng: random.Random) -> tuple[str, Model]:
     draft = draw(family, rng)
-    text, names = LANGUAGES[language].say(draft, rng)
+    text, names = voice.say(draft, rng)
     return text, _model(draft, names)
 
 
