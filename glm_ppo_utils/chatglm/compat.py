@@ -78,7 +78,9 @@ def gradient_checkpointing_is_on(model: nn.Module) -> bool:
         A transformers model, alone or inside PEFT or TRL's value-head model.
     """
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    first_layer = max(lists, key=len)[0]
+    layer = max(lists, key=len)[0]
+    # A module inside the layer: newer versions of transformers keep the layer's own hooks out.
+    inner = next(module for module in layer.modules() if not list(module.children()))
     base = getattr(model, "pretrained_model", model)
     embedding = base.get_input_embeddings()
     input_ids = torch.zeros(1, 2, dtype=torch.long, device=embedding.weight.device)
@@ -86,7 +88,7 @@ def gradient_checkpointing_is_on(model: nn.Module) -> bool:
     model.zero_grad(set_to_none=True)
     calls = []
     hooks = [
-        first_layer.register_forward_pre_hook(lambda *_: calls.append("forward")),
+        inner.register_forward_pre_hook(lambda *_: calls.append("forward")),
         embedding.register_forward_hook(lambda *args: args[2].requires_grad_()),
     ]
     training = model.training

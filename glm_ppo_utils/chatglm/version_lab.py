@@ -44,6 +44,9 @@ COMPANIONS = (
     ("4.50", ("peft==0.17.1",)),
     ("5.0", ("peft==0.21.2",)),
 )
+# The published code of ChatGLM3, in a package that needs no hub (Apache-2.0). It is an oracle for
+# tests and not a dependency: installed beside the overlays, never imported by this package.
+GENUINE = ("deep_training", "deep_training==0.3.0")
 # The environment's own torch is what every version runs on.
 NEVER_INSTALL = {"torch", "numpy"}
 
@@ -97,6 +100,8 @@ def is_installed(transformers: str) -> bool:
 def install(transformers: str) -> Path:
     """Install the overlay of a version, unless it is there; a half-made one never shows.
 
+    ``deep_training`` in the place of a version installs the published code of ChatGLM3.
+
     Raises
     ------
     OverlayError
@@ -108,9 +113,12 @@ def install(transformers: str) -> Path:
     scratch = overlays_dir() / f".{transformers}.writing-{os.getpid()}"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        _pip([f"transformers=={transformers}", *_companions(transformers)], scratch)
-        while wanted := _unmet(scratch):
-            _pip(wanted, scratch)
+        if transformers == GENUINE[0]:
+            _pip(GENUINE[1:], scratch)
+        else:
+            _pip([f"transformers=={transformers}", *_companions(transformers)], scratch)
+            while wanted := _unmet(scratch):
+                _pip(wanted, scratch)
         scratch.rename(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

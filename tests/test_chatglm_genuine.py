@@ -1,0 +1,183 @@
+"""Parity with the published code, where it is installed (it is no dependency).
+
+python -m glm_ppo_utils.chatglm.version_lab install deep_training
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from glm_ppo_utils.chatglm import version_lab
+from glm_ppo_utils.chatglm.configuration_chatglm import ChatGLMConfig
+from glm_ppo_utils.chatglm.modeling_chatglm import ChatGLMForConditionalGeneration
+
+FOLDER = version_lab.overlays_dir() / version_lab.GENUINE[0]
+pytestmark = pytest.mark.skipif(
+    not FOLDER.is_dir(),
+    reason=f"published code not installed; run: {version_lab.install_command('deep_training')}",
+)
+
+SIZES = {
+    "num_layers": 3,
+    "padded_vocab_size": 96,
+    "hidden_size": 48,
+    "ffn_hidden_size": 80,
+    "kv_channels": 16,
+    "num_attention_heads": 6,
+    "multi_query_group_num": 3,
+    "seq_length": 64,
+    "initializer_range": 0.15,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "original_rope": True,
+    "torch_dtype": "float32",
+}
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+@pytest.fixture
+def pair(monkeypatch):
+    """The published model and ours, with the same weights, which both load strictly."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    from deep_training.nlp.models.chatglm3 import configuration_chatglm, modeling_chatglm
+
+    torch.manual_seed(0)
+    config = ChatGLMConfig(**SIZES)
+    ours = ChatGLMForConditionalGeneration(config)
+    genuine_config = configuration_chatglm.ChatGLMConfig(**config.to_dict())
+    genuine_config.torch_dtype = torch.float32
+    genuine = modeling_chatglm.ChatGLMForConditionalGeneration(genuine_config)
+    genuine.load_state_dict(ours.state_dict(), strict=True)
+    ours.load_state_dict(genuine.state_dict(), strict=True)
+    return genuine.eval(), ours.eval()
+
+
+def left_padded(rows: int = 4, width: int = 12) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(3, 96, (rows, width), generator=generator)
+    padding = torch.tensor([0, 3, 7, 10])[:rows, None]
+    columns = torch.arange(width)
+    mask = (columns >= padding).long()
+    return {
+        "input_ids": ids * mask,
+        "attention_mask": mask,
+        "position_ids": (columns - padding).clamp(min=0),
+    }
+
+
+def flat(output) -> list[torch.Tensor]:
+    caches = [part for layer in output.past_key_values for part in layer]
+    return [output.logits, *output.hidden_states, *caches]
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_logits_hidden_states_and_cache(pair, padded):
+    batch = left_padded()
+    if not padded:
+        batch = {"input_ids": batch["input_ids"]}
+    genuine, ours = (flat(model(**batch, output_hidden_states=True)) for model in pair)
+    assert len(genuine) == len(ours) == 1 + 4 + 6
+    for one, other in zip(genuine, ours, strict=True):
+        torch.testing.assert_close(one, other, **CLOSE)
+
+
+def test_masks_are_equal(pair):
+    genuine, ours = pair
+    batch = left_padded()
+    caches = ours(batch["input_ids"][:, :5]).past_key_values
+    rest = batch["input_ids"][:, 5:]
+    for ids, past in ((batch["input_ids"], None), (rest, caches)):
+        for mask in (None, batch["attention_mask"]):
+            one, other = (model.get_masks(ids, past, mask) for model in (genuine, ours))
+            assert torch.equal(one.expand_as(other), other)
+
+
+def test_several_tokens_after_a_cache(pair):
+    batch = left_padded()
+    logits = []
+    for model in pair:
+        head = {key: value[:, :7] for key, value in batch.items()}
+        past = model(**head).past_key_values
+        tail = {key: value[:, 7:] for key, value in batch.items()}
+        tail["attention_mask"] = batch["attention_mask"]
+        logits.append(model(**tail, past_key_values=past).logits)
+    torch.testing.assert_close(*logits, **CLOSE)
+
+
+def test_loss_and_every_gradient(pair):
+    batch = left_padded()
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    losses = [model.train()(**batch, labels=labels).loss for model in pair]
+    torch.testing.assert_close(*losses, **CLOSE)
+    for loss in losses:
+        loss.backward()
+    for (name, one), (_, other) in zip(*(m.named_parameters() for m in pair), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, **CLOSE, msg=name)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_beams": 3},
+        {"use_cache": False},
+        {"do_sample": True},
+        {"do_sample": True, "top_k": 5},
+    ],
+    ids=str,
+)
+def test_generation(pair, options):
+    tokens = []
+    for model in pair:
+        torch.manual_seed(5)
+        tokens.append(
+            model.generate(**left_padded(), **{"do_sample": False, **options}, max_new_tokens=10)
+        )
+    assert torch.equal(*tokens)
+
+
+SCRIPT = """
+import json, sys, torch
+from importlib import import_module
+sizes, batches = json.loads(sys.argv[1])
+sizes["torch_dtype"] = torch.float32
+for package in "deep_training.nlp.models.chatglm3", "glm_ppo_utils.chatglm":
+    config = import_module(f"{package}.configuration_chatglm").ChatGLMConfig(**sizes)
+    code = import_module(f"{package}.modeling_chatglm")
+    model = code.ChatGLMForConditionalGeneration(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.1)
+    for batch in batches:
+        batch = {key: torch.tensor(value) for key, value in batch.items()}
+        try:
+            model.generate(**batch, do_sample=False, max_new_tokens=5)
+            print("ok")
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}")
+"""
+
+
+@pytest.mark.parametrize("transformers", version_lab.LIVE)
+def test_same_failures_under_newer_transformers(transformers, tmp_path):
+    """Generating for one prompt and for a padded batch, the published code and ours."""
+    if not version_lab.is_installed(transformers):
+        pytest.skip(f"run: {version_lab.install_command(transformers)}")
+    batches = [left_padded(1), left_padded()]
+    batches = [{key: value.tolist() for key, value in batch.items()} for batch in batches]
+    sizes = {**SIZES, "multi_query_attention": True, "add_qkv_bias": True}
+    environment = version_lab._environment(transformers, str(tmp_path))
+    environment["PYTHONPATH"] += os.pathsep + str(FOLDER)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps([sizes, batches])],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    outcomes = done.stdout.splitlines()
+    assert len(outcomes) == 4, done.stderr
+    assert outcomes[:2] == outcomes[2:]
+    assert (outcomes[0] == "ok") is (transformers == "4.40.0")
