@@ -41,17 +41,17 @@ class Draft:
     objective: tuple[int, ...]
     relations: tuple[Relation, ...]
     kind: str  # the section of its variables: "", "general" or "binary"
-    network: tuple[int, int] = (0, 0)  # sources and destinations
+    network: bool = False  # its variables are the routes of a transportation problem
 
 
 @dataclass(frozen=True)
 class Family:
-    """What a family draws from: sizes, senses, kinds of rows and of variables."""
+    """What a family draws from, each with equal chance."""
 
-    sizes: tuple[int, ...]
-    kinds: tuple[str, ...]
-    mains: tuple[str, ...]  # rows that bound the objective
-    extras: tuple[str, ...]
+    sizes: tuple[int, ...]  # numbers of variables
+    kinds: tuple[str, ...]  # their section: "", "general" or "binary"
+    mains: tuple[str, ...]  # the row that bounds the objective
+    extras: tuple[str, ...]  # the other rows
 
 
 _MAINS = ("weighted", "weighted", "weighted", "total", "total")
@@ -91,9 +91,7 @@ def _draw(family: str, rng: random.Random) -> Draft | None:
     if set(names) <= {"total", "bound"} or names.count("weighted") > 2:
         return None  # too easy to be asked, or too long
     for _ in range(60):
-        point = (
-            _choices(size, rng) if kind == "binary" else [rng.randint(1, 12) for _ in range(size)]
-        )
+        point = _point(size, kind, rng)
         relations = [_ROWS[name](point, row_sense, rng) for name, row_sense in wishes]
         if None in relations or _too_narrow(relations):
             continue
@@ -108,9 +106,11 @@ def _too_narrow(relations: list[Relation]) -> bool:
     return any(sorted(a.cells) == sorted(b.cells) and abs(a.rhs - b.rhs) < 3 for a, b in pairs)
 
 
-def _choices(size: int, rng: random.Random) -> list[int]:
-    """A yes, a no, and the rest by chance."""
-    return rng.sample((1, 0, *rng.choices((0, 1), k=size - 2)), size)
+def _point(size: int, kind: str, rng: random.Random) -> list[int]:
+    """The hidden point; of choices a yes, a no, and the rest by chance."""
+    if kind == "binary":
+        return rng.sample((1, 0, *rng.choices((0, 1), k=size - 2)), size)
+    return [rng.randint(1, 12) for _ in range(size)]
 
 
 def _numbered(relations: list[Relation], rng: random.Random) -> tuple[Relation, ...]:
@@ -197,10 +197,10 @@ def _more(point, sense, rng) -> Relation | None:
 
 def _half(point, sense, rng) -> Relation | None:
     i = rng.randrange(len(point))
+    if not _holds(2 * point[i] - sum(point), sense, 0):
+        return None
     cells = ((1, i), *((-1, j) for j in range(len(point)) if j != i))
-    return (
-        Relation("half", cells, sense, 0) if _holds(2 * point[i] - sum(point), sense, 0) else None
-    )
+    return Relation("half", cells, sense, 0)
 
 
 def _count(point, sense, rng) -> Relation | None:
@@ -235,26 +235,23 @@ _ROWS = {
 def _draw_network(rng: random.Random) -> Draft | None:
     """Two sources, two destinations, four routes: the transportation problem."""
     point = [rng.randint(1, 30) for _ in range(4)]  # routes 0-0, 0-1, 1-0, 1-1
-    sense = rng.choice(("maximize", "minimize"))
+    sense, kind = rng.choice(("maximize", "minimize")), rng.choice(("general", ""))
     nodes = [("supply", (0, 1)), ("supply", (2, 3)), ("demand", (0, 2)), ("demand", (1, 3))]
-    # Either both supplies or both demands limit the profit from above; one demand drives the cost.
+    # Both supplies or both demands limit the profit from above; one demand or supply drives cost.
     side = rng.choice((0, 2))
     fixed = {side, side + 1} if sense == "maximize" else {side}
     dropped = rng.choice([node for node in range(4) if node not in fixed])
     relations = []
-    for number, (kind, routes) in enumerate(nodes):
-        if number != dropped:
-            row = rng.choice(("<=", ">="))
-            if number in fixed:
-                row = "<=" if sense == "maximize" else ">="
-            rhs = _round(sum(point[i] for i in routes), row, rng)
-            relations.append(Relation(kind, tuple((1, i) for i in routes), row, rhs, number % 2))
-    kind = rng.choice(("general", ""))
-    if min(relation.rhs for relation in relations) < 2 or not _every_row_matters(
-        relations, 4, kind
-    ):
+    for number, (name, routes) in enumerate(nodes):
+        row = rng.choice(("<=", ">="))
+        if number in fixed:
+            row = "<=" if sense == "maximize" else ">="
+        rhs = _round(sum(point[i] for i in routes), row, rng)
+        relations.append(Relation(name, tuple((1, i) for i in routes), row, rhs, number % 2))
+    relations.pop(dropped)
+    if min(r.rhs for r in relations) < 2 or not _every_row_matters(relations, 4, kind):
         return None
-    return Draft("transport", sense, _prices(4, rng), tuple(relations), kind, (2, 2))
+    return Draft("transport", sense, _prices(4, rng), tuple(relations), kind, network=True)
 
 
 # Points that may prove a row to matter: whole-number grids, and all choices for binaries.

@@ -42,7 +42,8 @@ def _load(path: str | Path, keys: tuple[str, str, str], family: str) -> list[Pro
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    problems, places = [], {}
+    problems: list[Problem] = []
+    places: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         if line.strip():
             problem = _parse(line, keys, family, f"{path}, line {number}")
@@ -71,4 +72,5 @@ def _parse(line: str, keys: tuple[str, str, str], family: str, where: str) -> Pr
         value = record.get(key)
         if not isinstance(value, str) or not value.strip():
             raise ValueError(f'{where}: "{key}" is missing, empty or not a text; {advice}')
-    return Problem(*(record[key] for key in keys), str(record.get("family", family)))
+    id_, text, reference = (record[key] for key in keys)
+    return Problem(id_, text, reference, str(record.get("family", family)))

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 
 from . import chinese, english
@@ -14,31 +15,39 @@ SPLITS = ("train", "heldout")
 HELDOUT_SHARE = 5  # one canonical program in five is held out
 
 
-def generate(n: int, seed: int, language: str = "en", split: str = "train") -> list[Problem]:
+def generate(
+    n: int,
+    seed: int,
+    language: str = "en",
+    split: str = "train",
+    families: Sequence[str] = tuple(FAMILIES),
+) -> list[Problem]:
     """Make `n` word problems, the families in turn, no program twice.
 
     The same arguments give the same problems, and a larger `n` only adds to them. A hash of a
-    program's canonical form decides its split, so that splits are disjoint whatever the seed.
+    program's canonical form decides its split, so that the splits are disjoint whatever the seeds.
 
     Parameters
     ----------
     n, seed : int
     language : {"en", "zh"}
     split : {"train", "heldout"}
+    families : sequence of str
+        Some of ``FAMILIES``; all when left out.
 
     Raises
     ------
     ValueError
-        If `n` is negative, or the language or the split unknown.
+        If `n` is negative, or a language, split or family unknown.
     """
     if n < 0:
         raise ValueError(f"n is {n}; ask for 0 or more problems")
-    for value, known in ((language, tuple(LANGUAGES)), (split, SPLITS)):
-        if value not in known:
-            raise ValueError(f"{value!r} is unknown; choose one of {', '.join(known)}")
+    _check((language,), LANGUAGES)
+    _check((split,), SPLITS)
+    _check(families, FAMILIES)
     voice, rng = LANGUAGES[language], random.Random(f"{language} {split} {seed}")
-    families = list(FAMILIES)
-    problems, seen = [], set()
+    problems: list[Problem] = []
+    seen: set[str] = set()
     while len(problems) < n:
         family = families[len(problems) % len(families)]
         text, model = _make(family, voice, rng)
@@ -48,6 +57,13 @@ def generate(n: int, seed: int, language: str = "en", split: str = "train") -> l
             name = f"{language}-{split}-{seed}-{len(problems):05d}"
             problems.append(Problem(name, text, write(model), family))
     return problems
+
+
+def _check(values: Sequence[str], known: Iterable[str]) -> None:
+    unknown = [value for value in values if value not in known]
+    if unknown or not values:
+        what = f"{unknown[0]!r} is unknown" if unknown else "nothing is asked for"
+        raise ValueError(f"{what}; choose from {', '.join(known)}")
 
 
 def _make(family: str, voice: ModuleType, rng: random.Random) -> tuple[str, Model]:

@@ -57,7 +57,7 @@ def write(model: Model) -> str:
 
 
 def _write_terms(terms: Iterable[Term]) -> str:
-    words = []
+    words: list[str] = []
     for coefficient, name in terms:
         sign = "-" if coefficient < 0 else "+" if words else ""
         size = "" if abs(coefficient) == 1 else str(abs(coefficient))
@@ -80,7 +80,9 @@ def read(text: str) -> Model:
             "the LP text is not in the plain layout: 'maximize' or 'minimize', one line of"
             " objective, 'subject to', one row a line, 'general'/'binary', 'end'"
         )
-    rows, names, section = [], {"general": [], "binary": []}, ""
+    rows: list[Row] = []
+    names: dict[str, list[str]] = {"general": [], "binary": []}
+    section = ""
     for line, head in zip(lines[3:], heads[3:], strict=True):
         if head == "end":
             break
@@ -102,7 +104,8 @@ def _read_row(line: str) -> Row:
 
 
 def _read_terms(text: str) -> tuple[Term, ...]:
-    terms, end = [], 0
+    terms: list[Term] = []
+    end = 0
     while end < len(text):
         match = _TERM.match(text, end)
         if not match or (terms and not match[1]):
@@ -155,7 +158,7 @@ def _scaled(values: list[int | Fraction], row: Row, whole: bool) -> tuple:
         scale = -scale
     rhs = Fraction(row.rhs) * scale
     if whole and row.sense != "=":
-        rhs = math.floor(rhs)
+        rhs = Fraction(math.floor(rhs))
     return [int(value * scale) for value in values], _exact(rhs), row.sense == "="
 
 

@@ -47,8 +47,8 @@ def spoil(problem: Problem, rng: random.Random) -> Demonstration:
     """A demonstration of `problem` with one error."""
     try:
         model = read(problem.reference)
-    except ValueError as error:
-        raise ValueError(f"problem {problem.id}: {error}") from None
+    except ValueError as reason:
+        raise ValueError(f"problem {problem.id}: {reason}") from None
     truth = canonical(model)
     for error in rng.sample(list(ERRORS), len(ERRORS)):
         for _ in range(5):
