@@ -204,9 +204,7 @@ class _Parser:
 
     def expected(self, what: str) -> LPError:
         token = self.token
-        found = (
-            f"`{token.value}`" if token.value.strip() else token.kind.replace("newline", "line end")
-        )
+        found = f"`{token.value}`" if token.value.strip() else token.kind.replace("_", " ")
         return self.error(f"expected {what}, found {found}", token.start)
 
     @property
@@ -236,10 +234,9 @@ class _Parser:
         if self.token.kind == "label":
             self.take()
             self.skip_newlines()
-        objective = Expression()
+        objective, start = Expression(), self.token.start
         if not self.is_keyword("subject to"):
             objective = self.expression(one_line=False)
-        start = self.token.start
         if not self.is_keyword("subject to"):
             raise self.expected("an operator + or -, or `subject to`")
         self.take()
@@ -329,7 +326,7 @@ class _Parser:
 
     def operator(self) -> str:
         if self.token.kind != "operator":
-            raise self.expected("one of <=, >=, = or a sign + or -")
+            raise self.expected("a sign + or - or one of <=, >=, =")
         value = self.take().value
         self.skip_newlines()
         return value
@@ -371,15 +368,13 @@ class _Parser:
         if self.operator() != sense or sense == "=":
             raise self.error("a range needs <= twice or >= twice", second.start)
         right = self.expression(one_line=True)
-        if left.terms or right.terms or not middle.terms:
+        if left.terms or right.terms:
             raise self.error("a range is number <= variables <= number", start)
         coefficients = {self.columns[n]: self.add_up(v, start) for n, v in middle.terms.items()}
         ends = [
             self.add_up(side.constants + [-v for v in middle.constants], start)
             for side in ((left, right) if sense == "<=" else (right, left))
         ]
-        if ends[0] > ends[1]:
-            raise self.error(f"the range is empty: {ends[0]:g} > {ends[1]:g}", start)
         self.rows.append((name, coefficients, ends[0], ends[1]))
 
     def add_up(self, values: list[float], start: int) -> float:

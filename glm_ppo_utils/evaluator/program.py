@@ -93,18 +93,15 @@ def close(a: Any, b: Any) -> Any:
 
 @np.errstate(invalid="ignore")
 def simplify(program: LinearProgram) -> LinearProgram:
-    """The first half of `canonical`: every variable in use stays.
+    """The first half of `canonical`: every variable stays.
 
     In turn: single-variable rows become bounds; bounds of integer variables are rounded inwards;
     parallel rows are merged, so duplicates and weaker copies vanish, a range equals two rows and
-    two opposite inequalities an equation; rows implied by the bounds alone go; so do variables that
-    occur nowhere; ranges are split into two rows.
+    two opposite inequalities an equation; rows implied by the bounds alone go; ranges are split
+    into two rows.
     """
     program = _round_integer_bounds(_rows_to_bounds(program))
-    program = _drop_implied_rows(_merge_parallel(program))
-    isolated = ~program.matrix.any(axis=0) & (program.objective == 0)
-    isolated &= program.lower <= program.upper
-    return _split_ranges(program.keep_columns(~isolated) if isolated.any() else program)
+    return _split_ranges(_drop_implied_rows(_merge_parallel(program)))
 
 
 @np.errstate(invalid="ignore")
@@ -179,9 +176,9 @@ def _round_integer_bounds(program: LinearProgram) -> LinearProgram:
 
 def _merge_parallel(program: LinearProgram) -> LinearProgram:
     """Intersect the intervals of rows whose coefficients are multiples of each other."""
-    if len(program.matrix) < 2:
+    if len(program.matrix) < 2 or not program.names:
         return program
-    size = np.abs(program.matrix).max(axis=1, initial=0)
+    size = np.abs(program.matrix).max(axis=1)
     first = np.argmax(program.matrix != 0, axis=1)
     scale = size * np.sign(program.matrix[np.arange(len(size)), first])
     scale = np.where(scale == 0, 1.0, scale)

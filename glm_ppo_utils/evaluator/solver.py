@@ -57,6 +57,8 @@ def solve(program: LinearProgram, time_limit: float = 2.0) -> Solution:
     ``time_limit`` in seconds is what HiGHS is asked to keep to; it can overshoot, and only a worker
     process has a hard limit.
     """
+    if (program.lower > program.upper).any() or (program.row_lower > program.row_upper).any():
+        return Solution("infeasible")
     highs = _solver()
     # The clock of a solver that is used again runs on.
     highs.setOptionValue("time_limit", highs.getRunTime() + time_limit)

@@ -1,0 +1,79 @@
+"""What the evaluator's tests share: random programs, and an oracle that knows no canonical form."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import numpy as np
+
+from glm_ppo_utils.evaluator.program import LinearProgram
+from glm_ppo_utils.evaluator.solver import solve
+
+NAMES = ("chairs", "tables", "desks", "beds", "lamps", "shelves", "doors", "stools")
+
+
+def random_program(random: Random, variables: int | None = None) -> LinearProgram:
+    """Two to five variables, one to four rows, every kind of row, bound and integrality.
+
+    Every variable has a cost, so none is a slack whose scale means nothing.
+    """
+    n = variables or random.randint(2, 5)
+    m = random.randint(1, 4)
+    matrix = np.array(
+        [[float(random.choice([0, 1, 1, 2, 3, -1])) for _ in range(n)] for _ in range(m)]
+    )
+    right = np.array([float(random.randint(0, 60)) for _ in range(m)])
+    kind = [random.choice(["<=", "<=", ">=", "=", "range"]) for _ in range(m)]
+    low = [-np.inf if k == "<=" else r for k, r in zip(kind, right, strict=True)]
+    high = [
+        np.inf if k == ">=" else r + 7.0 * (k == "range") for k, r in zip(kind, right, strict=True)
+    ]
+    return LinearProgram(
+        maximize=random.random() < 0.5,
+        objective=np.array([float(random.choice([1, 2, 3, 5, -1, 8])) for _ in range(n)]),
+        offset=float(random.choice([0, 0, 0, 10])),
+        matrix=matrix,
+        row_lower=np.array(low),
+        row_upper=np.array(high),
+        lower=np.array([float(random.choice([0, 0, 0, 2])) for _ in range(n)]),
+        upper=np.array([random.choice([np.inf, np.inf, 1.0, 30.0]) for _ in range(n)]),
+        integer=np.array([random.random() < 0.5 for _ in range(n)]),
+        names=NAMES[:n],
+        row_names=tuple(random.choice(["", f"c{i}", "wood" + "abcd"[i]]) for i in range(m)),
+    )
+
+
+def nl4opt_texts(path: Path) -> list[str]:
+    """The reference texts of the NL4Opt file."""
+    return [json.loads(line)["lp"] for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def feasible_outside(inner: LinearProgram, outer: LinearProgram) -> bool:
+    """Whether a point of ``inner`` breaks a row, a bound or the integrality of ``outer``.
+
+    By solving: the largest violation of each row and bound of ``outer`` over ``inner``. The two
+    must have the same variables in the same order.
+    """
+    eye = np.eye(len(outer.names))
+    rows = np.vstack([outer.matrix, eye])
+    low = np.concatenate([outer.row_lower, outer.lower])
+    high = np.concatenate([outer.row_upper, outer.upper])
+    for row, least, greatest in zip(rows, low, high, strict=True):
+        for maximize, limit in ((True, greatest), (False, least)):
+            if np.isfinite(limit):
+                found = solve(replace(inner, objective=row, offset=0.0, maximize=maximize))
+                if found.status == "unbounded":
+                    return True
+                if found.objective is not None and abs(found.objective - limit) > 1e-6:
+                    if (found.objective > limit) == maximize:
+                        return True
+    return False
+
+
+def really_different(p: LinearProgram, q: LinearProgram) -> bool:
+    """Whether objective or feasible set differ; False also where integrality alone hides it."""
+    mine, theirs = p.cost, q.cost
+    if not np.allclose(mine, theirs) or (p.maximize, p.offset) != (q.maximize, q.offset):
+        return True
+    return feasible_outside(p, q) or feasible_outside(q, p)
