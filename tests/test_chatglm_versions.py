@@ -109,15 +109,17 @@ def test_traceback_ends_in_layer_0(live):
     *frames, message = version_lab.generation_traceback("4.42.4")
     assert message == UNPACK
     assert frames[-1].endswith("forward: past_key, past_value = kv_cache")
+    assert version_lab.generation_traceback("4.42.4", "no_cache")[-1] == UNPACK
+    assert version_lab.generation_traceback("4.42.4", "padded")[-1] == SHAPE
     assert version_lab.generation_traceback("4.40.0") == []
 
 
 def test_reverse_failure(live):
     """Code written for the pair fails where there is none: the same message, another line."""
-    *frames, message = version_lab.generation_traceback("4.40.0", newer_code=True)
+    *frames, message = version_lab.generation_traceback("4.40.0", "newer_code")
     assert message == UNPACK
     assert "self._extract_past_from_model_output(outputs)" in frames[-1]
-    assert version_lab.generation_traceback("4.42.4", newer_code=True) == []
+    assert version_lab.generation_traceback("4.42.4", "newer_code") == []
 
 
 @pytest.fixture(scope="module")

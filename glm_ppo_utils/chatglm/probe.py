@@ -10,7 +10,7 @@ import json
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MethodType
 
@@ -31,9 +31,7 @@ class Subject:
 
     name: str
     load: Callable[[], nn.Module]
-    load_tokenizer: Callable
-    tokenizer: object = None
-    batches: dict = field(default_factory=dict)
+    load_tokenizer: Callable[[], object]
 
     def batch(self, texts: list[str] = TEXTS[:1]) -> dict[str, torch.Tensor]:
         """Ids, mask and positions, left-padded here by hand: padding has steps of its own."""
@@ -317,7 +315,22 @@ def _where(error: Exception) -> str:
 # -- a closer look ----------------------------------------------------------------------------
 
 
-def extract_past(s: Subject) -> Iterator[dict]:
+def look(s: Subject) -> Iterator[dict]:
+    """Everything about how generation fails, as one row; `version_lab` explains its parts."""
+    yield {
+        "extract_past": extract_past(s),
+        "layer_0": {"cache": layer_0(s), "no_cache": layer_0(s, use_cache=False)},
+        "traceback": {
+            "single": failure(s.load(), s.batch()),
+            "padded": failure(s.load(), s.batch(TEXTS)),
+            "no_cache": failure(s.load(), s.batch(), use_cache=False),
+            "newer_code": failure(_with_newer_code(s.load()), s.batch()),
+        },
+        "patched": patched(s),
+    }
+
+
+def extract_past(s: Subject) -> dict:
     """What transformers' method returns when it is called as ChatGLM calls it."""
     model = s.load()
     output = model(**s.batch(), use_cache=True)
@@ -326,16 +339,15 @@ def extract_past(s: Subject) -> Iterator[dict]:
         signature = str(inspect.signature(method))
         returned = method(output, standardize_cache_format=False)
     except (AttributeError, TypeError) as error:
-        yield {"exception": _message(error)}
-        return
-    yield {
+        return {"exception": _message(error)}
+    return {
         "signature": signature,
         "returns": _describe(returned),
         "parts": [_describe(part) for part in returned],
     }
 
 
-def layer_0(s: Subject, use_cache: bool) -> Iterator[dict]:
+def layer_0(s: Subject, use_cache: bool = True) -> list[dict]:
     """What layer 0 gets as its cache, call by call."""
     model = s.load()
     received = []
@@ -343,35 +355,29 @@ def layer_0(s: Subject, use_cache: bool) -> Iterator[dict]:
     def record(module, arguments, keywords):
         bound = inspect.signature(module.forward).bind(*arguments, **keywords).arguments
         tokens = next(iter(bound.values())).shape[0]
-        received.append(
-            {
-                "call": len(received) + 1,
-                "tokens": tokens,
-                "kv_cache": _describe(bound.get("kv_cache")),
-            }
-        )
+        cache = _describe(bound.get("kv_cache"))
+        received.append({"call": len(received) + 1, "tokens": tokens, "kv_cache": cache})
 
     model.transformer.encoder.layers[0].register_forward_pre_hook(record, with_kwargs=True)
-    try:
-        generate(model, s.batch(), use_cache=use_cache)
-    except Exception:
-        pass  # how it ends is the business of `failure`
-    yield from received
+    failure(model, s.batch(), use_cache=use_cache)
+    return received
 
 
-def failure(s: Subject, padded: bool, use_cache: bool, newer_code: bool) -> Iterator[dict]:
-    """The traceback of generation, one frame a line and the message last."""
-    model = s.load()
-    if newer_code:
-        model._update_model_kwargs_for_generation = MethodType(_newer_update, model)
+def failure(model: nn.Module, batch: dict[str, torch.Tensor], **options) -> list[str]:
+    """The traceback of generation, one frame a line and the message last; empty if it works."""
     try:
-        generate(model, s.batch(TEXTS if padded else TEXTS[:1]), use_cache=use_cache)
+        generate(model, batch, **options)
     except Exception as error:
-        for frame in _frames(error)[2:]:  # after this function and `generate`
-            if "transformers" in frame.filename or "chatglm" in frame.filename:
-                name = Path(frame.filename).name
-                yield {"line": f"{name}:{frame.lineno} {frame.name}: {frame.line}"}
-        yield {"line": _message(error)}
+        frames = _frames(error)[2:]  # after this function and `generate`
+        ours = [f for f in frames if "transformers" in f.filename or "chatglm" in f.filename]
+        lines = [f"{Path(f.filename).name}:{f.lineno} {f.name}: {f.line}" for f in ours]
+        return [*lines, _message(error)]
+    return []
+
+
+def _with_newer_code(model: nn.Module) -> nn.Module:
+    model._update_model_kwargs_for_generation = MethodType(_newer_update, model)
+    return model
 
 
 def _newer_update(self, outputs, model_kwargs: dict, *args, **kwargs) -> dict:
@@ -380,16 +386,19 @@ def _newer_update(self, outputs, model_kwargs: dict, *args, **kwargs) -> dict:
     return {**next_step(self, outputs, model_kwargs), name: cache}
 
 
-def patched(s: Subject) -> Iterator[dict]:
+def patched(s: Subject) -> dict:
     """Greedy tokens with the patch, and what happens without it."""
+    model, tokenizer = s.load(), s.load_tokenizer()
     try:
-        unpatched = generate(s.load(), s.batch(TEXTS)).tolist()
+        unpatched = generate(model, s.batch(TEXTS)).tolist()
     except Exception as error:
         unpatched = _message(error)
-    model, tokenizer = s.load(), s.load_tokenizer()
-    patch_generation(model, tokenizer)
+    try:
+        patch_generation(model, tokenizer)
+    except RuntimeError as error:
+        return {"unpatched": unpatched, "exception": _message(error)}
     tokens = tokenizer(TEXTS, padding=True, return_tensors="pt")
-    yield {
+    return {
         "unpatched": unpatched,
         "padded": generate(model, s.batch(TEXTS)).tolist(),
         "single": [generate(model, s.batch([text]))[0].tolist() for text in TEXTS],
@@ -411,28 +420,17 @@ def _describe(thing: object) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "task", choices=["steps", "extract-past", "layer-0", "traceback", "patched"]
-    )
+    parser.add_argument("task", choices=["steps", "look"])
     parser.add_argument("--models", nargs="+", default=["chatglm"])
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--padded", action="store_true")
-    parser.add_argument("--no-cache", action="store_true")
-    parser.add_argument("--newer-code", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    tasks = {
-        "steps": steps,
-        "extract-past": extract_past,
-        "layer-0": lambda s: layer_0(s, not options.no_cache),
-        "traceback": lambda s: failure(s, options.padded, not options.no_cache, options.newer_code),
-        "patched": patched,
-    }
+    task = {"steps": steps, "look": look}[options.task]
     with options.output.open("w") as file:
         for name in options.models:
-            for row in tasks[options.task](subject(name, options.checkpoint)):
+            for row in task(subject(name, options.checkpoint)):
                 file.write(json.dumps(row) + "\n")
 
 

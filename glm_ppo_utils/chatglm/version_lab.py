@@ -256,16 +256,22 @@ def probe(transformers: str, models: Iterable[str] = ("chatglm", "gpt2", "llama"
     return [Row(transformers=transformers, **row) for row in rows]
 
 
+@lru_cache
+def _look(transformers: str) -> dict:
+    """All that `probe.look` sees under a version, from one subprocess a session."""
+    return run_probe(transformers, "look")[0]
+
+
 def what_extract_past_returns(transformers: str) -> dict:
     """What ``_extract_past_from_model_output`` is and returns under a version.
 
     Returns
     -------
     dict
-        ``signature`` and ``returns`` as text, ``parts`` the types of what is returned; only
-        ``exception`` where it cannot be called as ChatGLM calls it.
+        ``signature`` and ``returns`` as text, ``parts`` the same for each part of what is
+        returned; only ``exception`` where it cannot be called as ChatGLM calls it.
     """
-    return run_probe(transformers, "extract-past")[0]
+    return _look(transformers)["extract_past"]
 
 
 def what_layer_0_receives(transformers: str, use_cache: bool = True) -> list[dict]:
@@ -276,24 +282,20 @@ def what_layer_0_receives(transformers: str, use_cache: bool = True) -> list[dic
     list of dict
         ``call`` (1, 2, ...), ``tokens`` given to the layer, ``kv_cache`` as text.
     """
-    return run_probe(transformers, "layer-0", *([] if use_cache else ["--no-cache"]))
+    return _look(transformers)["layer_0"]["cache" if use_cache else "no_cache"]
 
 
-def generation_traceback(
-    transformers: str, padded: bool = False, use_cache: bool = True, newer_code: bool = False
-) -> list[str]:
+def generation_traceback(transformers: str, how: str = "single") -> list[str]:
     """The traceback of ``generate`` on ChatGLM: its frames, innermost last, then the message.
 
     Parameters
     ----------
     transformers
         The version to run under.
-    padded
-        Generate for a left-padded batch of two instead of one prompt.
-    use_cache
-        As in ``generate``.
-    newer_code
-        Read the cache as code published after transformers 4.42 does (GLM-4's, for instance).
+    how
+        ``single``: one prompt. ``padded``: a left-padded batch of two. ``no_cache``: one prompt
+        with ``use_cache=False``. ``newer_code``: one prompt, the cache being read as code
+        published after transformers 4.42 does it (GLM-4's, for instance).
 
     Returns
     -------
@@ -301,9 +303,7 @@ def generation_traceback(
         Frames in transformers and in ChatGLM's code, ``file:line function: code``, and last the
         type and message; an empty list means that generation worked.
     """
-    flags = {"--padded": padded, "--no-cache": not use_cache, "--newer-code": newer_code}
-    arguments = [flag for flag, given in flags.items() if given]
-    return [row["line"] for row in run_probe(transformers, "traceback", *arguments)]
+    return _look(transformers)["traceback"][how]
 
 
 def generate_with_patch(transformers: str) -> dict:
@@ -313,9 +313,10 @@ def generate_with_patch(transformers: str) -> dict:
     -------
     dict
         ``single`` and ``padded``: the new tokens of each prompt, alone and in one left-padded
-        batch; ``unpatched``: the same as ``padded`` without the patch, or the exception.
+        batch; ``tokenized`` and ``mask``: the same for texts that the tokenizer padded;
+        ``unpatched``: as ``padded`` without the patch, or the exception.
     """
-    return run_probe(transformers, "patched")[0]
+    return _look(transformers)["patched"]
 
 
 # -- the table --------------------------------------------------------------------------------
