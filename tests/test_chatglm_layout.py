@@ -34,6 +34,12 @@ def test_ppo_runs_with_the_fix(policy, tokenizer, rows, length):
     assert abs(stats["objective/kl"]) < 1e-4
 
 
+def test_ppo_runs_with_lora(tokenizer):
+    policy = load_policy(probe_checkpoint(), dtype="float32", lora={"r": 2})
+    stats = one_ppo_step(add_value_head(policy), tokenizer, 4, 10)
+    assert abs(stats["objective/kl"]) < 1e-4
+
+
 def test_ppo_is_silently_wrong_on_a_square_batch(policy, tokenizer):
     """Same policy, same value head, same batch: no error, another value loss."""
 

@@ -374,36 +374,42 @@ def test_dtype_of_the_configuration_does_not_win(broken):
 # -- the head ---------------------------------------------------------------------------------
 
 
-def bare_model() -> ChatGLMForConditionalGeneration:
-    """A model of a class of its own, so that exposing a head does not reach other tests."""
+@pytest.fixture
+def bare(monkeypatch) -> ChatGLMForConditionalGeneration:
+    """A model whose class has no head exposed, neither by other tests nor for them."""
+    for name in ("lm_head", "get_output_embeddings"):
+        if name in vars(ChatGLMForConditionalGeneration):
+            monkeypatch.delattr(ChatGLMForConditionalGeneration, name)
     cls = type("Bare", (ChatGLMForConditionalGeneration,), {})
     return cls(fresh_model().config).eval()
 
 
-def test_trl_finds_no_head():
+def test_trl_finds_no_head(bare):
     with pytest.raises(ValueError, match="does not have a language model head"):
-        AutoModelForCausalLMWithValueHead.from_pretrained(bare_model())
+        AutoModelForCausalLMWithValueHead.from_pretrained(bare)
 
 
-def test_moving_the_head_breaks_forward():
-    model = bare_model()
+def test_moving_the_head_breaks_forward_and_the_checkpoint(bare, tmp_path):
+    model = bare
     model.lm_head = model.transformer.output_layer
     del model.transformer.output_layer
     AutoModelForCausalLMWithValueHead.from_pretrained(model)
     with pytest.raises(AttributeError, match="no attribute 'output_layer'"):
         model(batch())
-    assert "transformer.output_layer.weight" not in model.state_dict()
+    folder = save_checkpoint(model, None, tmp_path / "moved")
+    with pytest.raises(CheckpointError, match="lacks the weights of transformer.output_layer"):
+        load_policy(folder)
 
 
-def test_an_alias_cannot_be_saved(tmp_path):
-    model = bare_model()
+def test_an_alias_cannot_be_saved(bare, tmp_path):
+    model = bare
     model.lm_head = model.transformer.output_layer
     with pytest.raises(RuntimeError, match="shared tensors"):
         model.save_pretrained(tmp_path)
 
 
-def test_property_changes_nothing_but_the_name(tmp_path):
-    model = bare_model()
+def test_property_changes_nothing_but_the_name(bare, tmp_path):
+    model = bare
     before, names = model.state_dict(), [name for name, _ in model.named_modules()]
     expose_head(model)
     assert model.lm_head is model.transformer.output_layer is model.get_output_embeddings()
@@ -519,8 +525,8 @@ def test_values_are_batch_first(make, rows, length):
         torch.testing.assert_close(values[row : row + 1], alone, rtol=1e-5, atol=1e-6)
 
 
-def test_square_batch_is_silently_transposed_without_the_fix():
-    model = bare_model()
+def test_square_batch_is_silently_transposed_without_the_fix(bare):
+    model = bare
     expose_head(model)
     plain = AutoModelForCausalLMWithValueHead.from_pretrained(model).eval()
     fixed = add_value_head(model).eval()

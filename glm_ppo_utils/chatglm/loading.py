@@ -9,6 +9,7 @@ functions untouched.
 import errno
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -327,8 +328,7 @@ def _free_bytes(folder: Path) -> int:
     """Free space of the disk that `folder` is on, or would be made on."""
     while not folder.exists():
         folder = folder.parent
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize
+    return shutil.disk_usage(folder).free
 
 
 @contextmanager
