@@ -77,3 +77,15 @@ def really_different(p: LinearProgram, q: LinearProgram) -> bool:
     if not np.allclose(mine, theirs) or (p.maximize, p.offset) != (q.maximize, q.offset):
         return True
     return feasible_outside(p, q) or feasible_outside(q, p)
+
+
+def market_split(rows: int = 5, variables: int = 40, seed: int = 0) -> str:
+    """A small integer program that no branch and bound solves (Cornuejols and Dawande, 1998)."""
+    random = Random(seed)
+    lines = []
+    for _ in range(rows):
+        weights = [random.randrange(1, 100) for _ in range(variables)]
+        terms = " + ".join(f"{w} x{j}" for j, w in enumerate(weights))
+        lines.append(f" {terms} = {sum(weights) // 2}")
+    names = " ".join(f"x{j}" for j in range(variables))
+    return "\n".join(["max x0", "subject to", *lines, "binary", f" {names}", "end"])

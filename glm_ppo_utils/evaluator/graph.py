@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from glm_ppo_utils.evaluator.program import RELATIVE_TOLERANCE, Floats, LinearProgram, close
+from glm_ppo_utils.evaluator.program import Floats, LinearProgram, close
 
 Ints = NDArray[np.int64]
 
@@ -188,26 +188,26 @@ def row_costs(p: Graph, q: Graph, columns: Ints) -> tuple[Ints, Floats]:
     columns = np.hstack([columns, np.full((len(columns), 1), labels - 1)])
     b = q.rows[:, columns].transpose(1, 0, 2)[:, None]
     turned = np.where(q.senses == EQUAL, EQUAL, -q.senses)
-    # Row by row of `p` where the arrays would be large.
-    pieces = max(1, columns.shape[0] * len(p.rows) ** 2 * labels**2 // 1_000_000)
-    costs, scales = [], []
-    for part in np.array_split(np.arange(len(p.rows)), min(pieces, max(1, len(p.rows)))):
-        a, sense = p.rows[part, None], p.senses[part, None]
-        ratios = a / b
-        both_zero = ((a == 0) & (b == 0)).sum(axis=-1)
-        ratios[(ratios == 0) | np.isinf(ratios)] = np.nan
-        gaps = np.abs(ratios[..., None] - ratios[..., None, :])
-        agreeing = (gaps <= RELATIVE_TOLERANCE * np.abs(ratios[..., None])).sum(axis=-1)
-        same, flip = sense == q.senses, sense == turned
-        agreeing += np.where(ratios > 0, same[..., None], flip[..., None])
-        # Of factors that are as good, 1 changes the numbers that were written.
-        best = (2 * agreeing + (ratios == 1)).argmax(axis=-1)[..., None]
-        scale = np.take_along_axis(ratios, best, axis=-1)[..., 0]
-        count = np.take_along_axis(agreeing, best, axis=-1)[..., 0]
-        nowhere = np.isnan(scale)
-        scales.append(np.where(nowhere, np.where(same, 1.0, -1.0), scale))
-        costs.append(labels + 1 - both_zero - np.where(nowhere, same | flip, count))
-    return np.concatenate(costs, axis=1), np.concatenate(scales, axis=1)
+    a = p.rows[None, :, None]
+    ratios = a / b
+    both_zero = ((a == 0) & (b == 0)).sum(axis=-1)
+    ratios[(ratios == 0) | np.isinf(ratios)] = np.nan
+    # Equal ratios stand side by side when sorted: count along each run.
+    ratios.sort(axis=-1)
+    place = np.arange(labels)
+    starts = np.ones(ratios.shape, dtype=bool)
+    starts[..., 1:] = ~close(ratios[..., 1:], ratios[..., :-1])
+    agreeing = place + 1 - np.maximum.accumulate(np.where(starts, place, 0), axis=-1)
+    same, flip = p.senses[:, None] == q.senses, p.senses[:, None] == turned
+    agreeing = agreeing + np.where(ratios > 0, same[..., None], flip[..., None])
+    # Of factors that are as good, 1 changes the numbers that were written.
+    value = np.where(np.isnan(ratios), -1, 2 * agreeing + (ratios == 1))
+    best = value.argmax(axis=-1)[..., None]
+    scale = np.take_along_axis(ratios, best, axis=-1)[..., 0]
+    count = np.take_along_axis(agreeing, best, axis=-1)[..., 0]
+    nowhere = np.isnan(scale)
+    scales = np.where(nowhere, np.where(same, 1.0, -1.0), scale)
+    return labels + 1 - both_zero - np.where(nowhere, same | flip, count), scales
 
 
 def best_of(p: Graph, q: Graph, columns: Ints) -> Matching:

@@ -198,6 +198,8 @@ def define_total(program: LinearProgram, random: Random) -> LinearProgram | None
     part = program.objective if i < 0 else program.matrix[i]
     if np.count_nonzero(part) < 2 or "total" in program.names or (program.lower < 0).any():
         return None
+    if i < 0 and (part[~program.matrix.any(axis=0)] != 0).any():
+        return None  # a variable that occurs nowhere else could be taken for the slack
     changed = add_column(program, "total", 0.0 if (part >= 0).all() else -np.inf)
     total = np.eye(len(changed.names))[-1]
     if i < 0:

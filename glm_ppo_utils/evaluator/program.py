@@ -97,22 +97,26 @@ def simplify(program: LinearProgram) -> LinearProgram:
 
     In turn: single-variable rows become bounds; bounds of integer variables are rounded inwards;
     parallel rows are merged, so duplicates and weaker copies vanish, a range equals two rows and
-    two opposite inequalities an equation; rows implied by the bounds alone go; ranges are split
-    into two rows.
+    two opposite inequalities an equation; ranges are split into two rows.
     """
-    program = _round_integer_bounds(_rows_to_bounds(program))
-    return _split_ranges(_drop_implied_rows(_merge_parallel(program)))
+    return _split_ranges(_merge_parallel(_round_integer_bounds(_rows_to_bounds(program))))
 
 
 @np.errstate(invalid="ignore")
 def eliminate(program: LinearProgram) -> LinearProgram:
-    """The second half of `canonical`: variables that need not be there are worked out.
+    """The second half of `canonical`: rows and variables that need not be there go.
 
-    Those with one possible value; those without cost in a single equation, which are slacks and
-    make it an inequality; those that an equation defines from the others. Takes and returns the
-    result of `simplify`, itself if there is nothing to eliminate.
+    Rows implied by the bounds; variables without cost that have one possible value; those without
+    cost in a single equation, which are slacks and make it an inequality; those that an equation
+    defines from the others. Takes and returns the result of `simplify`, itself if there is nothing to eliminate.
     """
-    while (smaller := _substitute(_drop_slacks(_insert_fixed(program)))) is not program:
+    steps = (_drop_implied_rows, _insert_fixed, _drop_slacks, _substitute)
+    while (program.lower <= program.upper).all():
+        smaller = program
+        for step in steps:
+            smaller = step(smaller)
+        if smaller is program:
+            break
         program = simplify(smaller)
     return program
 
@@ -209,29 +213,31 @@ def _at_most(a: Any, b: Any) -> Any:
 
 
 def _drop_implied_rows(program: LinearProgram) -> LinearProgram:
-    """Open the side of an inequality that the bounds imply; equations stay whole."""
+    """Drop the side of an inequality that the bounds imply, and rows with no side left.
+
+    Equations stay whole.
+    """
     least, greatest = _activity(program.matrix, program.lower, program.upper)
-    low_implied = _at_most(program.row_lower, least)
-    high_implied = _at_most(greatest, program.row_upper)
+    low_implied = (program.row_lower > -np.inf) & _at_most(program.row_lower, least)
+    high_implied = (program.row_upper < np.inf) & _at_most(greatest, program.row_upper)
     equation = (program.row_lower == program.row_upper) & program.matrix.any(axis=1)
-    if not ((low_implied | high_implied) & ~equation).any():
-        return program
     low = np.where(low_implied & ~equation, -np.inf, program.row_lower)
     high = np.where(high_implied & ~equation, np.inf, program.row_upper)
-    open_rows = np.isinf(low) & np.isinf(high)
-    return replace(program, row_lower=low, row_upper=high).keep_rows(~open_rows)
+    says_something = (low > -np.inf) | (high < np.inf)
+    if says_something.all() and not ((low_implied | high_implied) & ~equation).any():
+        return program
+    return replace(program, row_lower=low, row_upper=high).keep_rows(says_something)
 
 
 def _insert_fixed(program: LinearProgram) -> LinearProgram:
-    """Put in the value of variables whose bounds leave one."""
-    fixed = program.lower == program.upper
+    """Put in the value of variables without cost whose bounds leave one."""
+    fixed = (program.lower == program.upper) & (program.objective == 0)
     if not fixed.any():
         return program
     value = program.lower[fixed]
     shift = program.matrix[:, fixed] @ value
     return replace(
         program.keep_columns(~fixed),
-        offset=float(_sum(program.offset, program.objective[fixed] @ value)),
         row_lower=_sum(program.row_lower, -shift),
         row_upper=_sum(program.row_upper, -shift),
     )
@@ -240,15 +246,20 @@ def _insert_fixed(program: LinearProgram) -> LinearProgram:
 def _drop_slacks(program: LinearProgram) -> LinearProgram:
     """Project out a continuous variable without cost that occurs in one equation only.
 
-    An equation with several such variables is left alone: none of them is *the* slack.
+    An equation with several such variables is left alone: none of them is *the* slack. In one that
+    defines the whole objective, as `profit - 3 x - 5 y = 0`, only a variable without bounds but 0
+    is taken for one.
     """
     equation = program.row_lower == program.row_upper
     if not equation.any():
         return program
     used = program.matrix != 0
-    free_to_go = ~program.integer & (program.cost == 0) & (used.sum(axis=0) == 1)
-    free_to_go &= program.lower <= program.upper
-    slack = used & equation[:, None] & free_to_go
+    local = ~program.integer & (used.sum(axis=0) == 1)
+    free_to_go = local & (program.objective == 0)
+    objective = program.objective != 0
+    defines_objective = (_defined(program) & local & objective).any(axis=1) & (objective.sum() == 1)
+    plain = (program.lower == 0) & (program.upper == np.inf)
+    slack = used & equation[:, None] & free_to_go & (plain | ~defines_objective[:, None])
     rows = np.flatnonzero((slack.sum(axis=1) == 1) & (used.sum(axis=1) > 1))
     if not len(rows):
         return program
@@ -263,12 +274,11 @@ def _drop_slacks(program: LinearProgram) -> LinearProgram:
     return replace(program, row_lower=low, row_upper=high).keep_columns(keep)
 
 
-def _definitions(program: LinearProgram) -> list[tuple[int, int]]:
-    """Pairs (equation, variable) where the equation defines the variable from the others.
+def _defined(program: LinearProgram) -> Flags:
+    """Where a row is an equation that defines a variable from the others, ``[rows, variables]``.
 
     The variable must be used elsewhere, its lower bound must follow from the equation, and if it is
-    an integer its integrality too. Of `total - chairs - tables = 0` that is `total` alone. An
-    equation with two such variables, or a variable with two such equations, is left alone.
+    an integer its integrality too. Of `total - chairs - tables = 0` that is `total` alone.
     """
     found = np.zeros(program.matrix.shape, dtype=bool)
     for i in np.flatnonzero(program.row_lower == program.row_upper):
@@ -287,16 +297,19 @@ def _definitions(program: LinearProgram) -> list[tuple[int, int]]:
                 program.integer[others != 0].all() and (others % 1 == 0).all() and shift % 1 == 0
             )
             found[i, j] = used and whole and lower_follows
-    alone = (found.sum(axis=1) == 1)[:, None] & (found.sum(axis=0) == 1)
-    return [(int(i), int(j)) for i, j in np.argwhere(found & alone)]
+    return found
 
 
 def _substitute(program: LinearProgram) -> LinearProgram:
-    """Eliminate all variables of `_definitions` at once: the result depends on no order."""
-    pairs = _definitions(program)
-    if not pairs:
+    """Eliminate all defined variables at once: the result depends on no order.
+
+    An equation with two such variables, or a variable with two such equations, is left alone.
+    """
+    found = _defined(program)
+    alone = (found.sum(axis=1) == 1)[:, None] & (found.sum(axis=0) == 1)
+    rows, columns = np.nonzero(found & alone)
+    if not len(rows):
         return program
-    rows, columns = (np.array(side) for side in zip(*pairs, strict=True))
     keep = np.ones(len(program.names), dtype=bool)
     keep[columns] = False
     others = np.ones(len(program.matrix), dtype=bool)

@@ -28,6 +28,8 @@ from glm_ppo_utils.evaluator.solver import Solution, solve
 PARSE_PART = 0.05
 SIMILARITY_PART = 0.35
 AGREEMENT_PART = 0.20
+# The most for an answer whose optimum is right because it states it outright.
+TYPED_IN = 0.20
 # Similarity counts by its fourth power: a model half right is worth next to nothing, and the step
 # from one wrong number to none is the largest.
 SHARPNESS = 4
@@ -124,6 +126,7 @@ class Reference:
     reduced: LinearProgram
     solution: Solution
     size: int
+    states_optimum: bool
 
     @classmethod
     def read(cls, text: str, time_limit: float = 2.0, limits: Limits | None = None) -> Reference:
@@ -134,7 +137,9 @@ class Reference:
             raise ValueError(f"the reference is not an LP: {error}") from error
         simple = simplify(program)
         reduced = eliminate(simple)
-        return cls(program, simple, reduced, solve(program, time_limit), size(reduced))
+        solution = solve(program, time_limit)
+        stated = states_optimum(simple, solution)
+        return cls(program, simple, reduced, solution, size(reduced), stated)
 
 
 def zero(message: str, status: str = "not an LP") -> Score:
@@ -166,11 +171,13 @@ def grade(
     solution = solve(program, time_limit)
     agrees = agree(program, solution, reference)
     similarity = max(0.0, 1.0 - edits / max(1, reference.size))
-    part = SIMILARITY_PART + AGREEMENT_PART * agrees
+    reward = PARSE_PART + (SIMILARITY_PART + AGREEMENT_PART * agrees) * similarity**SHARPNESS
+    if agrees and states_optimum(simple, solution) and not reference.states_optimum:
+        reward = min(reward, TYPED_IN)
     found = [d.text for d in differences(simple, reference.simple, matching)]
     more = len(found) - 1
     return Score(
-        reward=PARSE_PART + part * similarity**SHARPNESS,
+        reward=reward,
         parsed=True,
         status=solution.status,
         objective_value=solution.objective,
@@ -201,6 +208,29 @@ def agree(program: LinearProgram, solution: Solution, reference: Reference) -> b
     mine = -solution.objective if program.maximize else solution.objective
     goal = -theirs.objective if reference.program.maximize else theirs.objective
     return abs(mine - goal) <= 1e-6 * max(1.0, abs(goal))
+
+
+@np.errstate(invalid="ignore")
+def states_optimum(program: LinearProgram, solution: Solution) -> bool:
+    """Whether a simplified program says its optimum instead of letting it follow.
+
+    In the constant of an objective without variables, by fixing all variables, or in a row or bound
+    that is a multiple of the objective and ends at the optimum.
+    """
+    if solution.objective is None:
+        return False
+    c = program.objective
+    if not c.any() or (program.lower == program.upper).all():
+        return True
+    k = int(np.argmax(np.abs(c)))
+    ends = []
+    if np.count_nonzero(c) == 1:
+        ends += [c[k] * program.lower[k], c[k] * program.upper[k]]
+    for row, low, high in zip(program.matrix, program.row_lower, program.row_upper, strict=True):
+        if row[k] and close(row * (c[k] / row[k]), c).all():
+            ends += [low * (c[k] / row[k]), high * (c[k] / row[k])]
+    goal = solution.objective - program.offset
+    return any(abs(end - goal) <= 1e-6 * max(1.0, abs(goal)) for end in ends)
 
 
 # -- what differs, in words

@@ -59,6 +59,9 @@ def solve(program: LinearProgram, time_limit: float = 2.0) -> Solution:
     """
     if (program.lower > program.upper).any() or (program.row_lower > program.row_upper).any():
         return Solution("infeasible")
+    if not program.names:
+        feasible = ((program.row_lower <= 0) & (program.row_upper >= 0)).all()
+        return Solution("optimal", program.offset) if feasible else Solution("infeasible")
     highs = _solver()
     # The clock of a solver that is used again runs on.
     highs.setOptionValue("time_limit", highs.getRunTime() + time_limit)
@@ -69,9 +72,10 @@ def solve(program: LinearProgram, time_limit: float = 2.0) -> Solution:
         solution = relaxed
     else:
         solution = _run(highs, program, program.objective, program.integer)
-    if solution.status == "unbounded or infeasible":
-        feasible = _run(highs, program, np.zeros_like(program.objective), program.integer)
-        solution = Solution("unbounded" if feasible.status == "optimal" else feasible.status)
+    if solution.status in ("unbounded", "infeasible", "unbounded or infeasible"):
+        # HiGHS 1.15.1 calls some unbounded programs with parallel rows infeasible: ask for a point.
+        point = _run(highs, program, np.zeros_like(program.objective), program.integer)
+        solution = Solution("unbounded" if point.status == "optimal" else point.status)
     if solution.status == "solver error":
         del _this_thread.highs
     return solution

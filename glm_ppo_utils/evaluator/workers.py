@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from glm_ppo_utils.evaluator.lp_format import Limits
@@ -26,6 +27,8 @@ from glm_ppo_utils.evaluator.reward import Reference, Score, grade, zero
 # Seconds after the time limit before a worker is killed: HiGHS should have stopped by itself.
 GRACE = 0.5
 START_LIMIT = 60.0
+MAX_FAILED_STARTS = 3
+MEMORY_TO_WORK = 64
 # Answers handed to a worker at once, so that it need not wait for this process in between.
 QUEUE = 8
 
@@ -163,6 +166,7 @@ class Pool:
     ) -> None:
         self.size, self.settings = workers, (time_limit, memory_limit_mb, limits)
         self.workers: list[Worker] = []
+        self.failed_starts = 0
         # Also when the pool is forgotten or this process exits.
         weakref.finalize(self, kill_all, self.workers)
 
@@ -231,10 +235,11 @@ class Pool:
         worker.kill()
         self.workers.remove(worker)
         if not worker.ready:
-            raise RuntimeError(
-                "a worker process did not start: its message is above; if it ran out of memory, "
-                "raise memory_limit_mb"
-            )
+            self.failed_starts += 1
+            if self.failed_starts == MAX_FAILED_STARTS:
+                raise RuntimeError("no worker process starts: see the message above this one")
+            return
+        self.failed_starts = 0
         scores[worker.queue.popleft()[0]] = zero(failure, "stopped")
         waiting.extendleft(reversed(worker.queue))
 
@@ -322,4 +327,7 @@ def limit_memory(megabytes: int) -> None:
     if sys.platform == "linux":
         import resource
 
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() >> 20
+        if used + MEMORY_TO_WORK > megabytes:
+            sys.exit(f"memory_limit_mb={megabytes} is too small: at least {used + MEMORY_TO_WORK}")
         resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))

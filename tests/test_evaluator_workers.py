@@ -1,0 +1,180 @@
+"""Worker processes: the same scores, and no answer that hurts anything but itself."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from evaluator_programs import market_split
+
+from glm_ppo_utils.evaluator import Evaluator
+from glm_ppo_utils.evaluator.workers import Pool
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="worker processes need Linux or macOS")
+
+REFERENCE = "maximize\n 3 x + 5 y\nsubject to\n 2 x + y <= 40\nend"
+
+
+def answers(n: int, start: int = 0) -> list[str]:
+    return [REFERENCE.replace("40", str(k)) for k in range(start, start + n)]
+
+
+def pids(evaluator: Evaluator) -> list[int]:
+    return [worker.process.pid for worker in evaluator._pool.workers]
+
+
+def all_ready(evaluator: Evaluator, start: int) -> list[int]:
+    """The process ids of all workers once all have answered."""
+    while not evaluator._pool.workers or not all(w.ready for w in evaluator._pool.workers):
+        evaluator.score_batch(answers(2, start), [REFERENCE] * 2)
+        start += 2
+    return pids(evaluator)
+
+
+def gone(pid: int, within: float = 10.0) -> bool:
+    """Whether a process ends; a zombie has ended."""
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.fixture(scope="module")
+def evaluator():
+    with Evaluator(workers=2, time_limit=1.0) as shared:
+        yield shared
+
+
+def test_same_scores_in_the_same_order(evaluator):
+    texts = [*answers(60), "no LP", REFERENCE, "", REFERENCE, None, "x" * 10**6]
+    here = Evaluator().score_batch(texts, [REFERENCE] * len(texts))
+    there = evaluator.score_batch(texts, [REFERENCE] * len(texts))
+    assert [s.reward for s in there] == [s.reward for s in here]
+    assert there[:-1] == here[:-1]
+    assert there[40].exact and there[-1].reward == 0
+    assert len(pids(evaluator)) == 2
+
+
+def test_a_bad_reference_raises_here(evaluator):
+    with pytest.raises(ValueError, match="reference is not an LP"):
+        evaluator.score_batch(answers(2), [REFERENCE, "no"])
+
+
+def test_a_hung_worker_costs_its_own_answer(evaluator):
+    os.kill(all_ready(evaluator, 1000)[0], signal.SIGSTOP)
+    scores = evaluator.score_batch(answers(40, 200), [REFERENCE] * 40)
+    stopped = [s for s in scores if s.status == "stopped"]
+    assert len(stopped) == 1
+    assert stopped[0].reward == 0 and "takes too long" in stopped[0].message
+    assert all(s.reward > 0 for s in scores if s.status != "stopped")
+
+
+def test_a_crashed_worker_is_replaced(evaluator):
+    before = all_ready(evaluator, 2000)
+    os.kill(before[0], signal.SIGKILL)
+    scores = evaluator.score_batch(answers(40, 400), [REFERENCE] * 40)
+    assert sum(s.status == "stopped" for s in scores) <= 1
+    assert before[0] not in pids(evaluator)
+    assert evaluator.score(answers(1, 500)[0], REFERENCE).reward > 0
+
+
+def test_a_hard_program_stops_within_its_limit(evaluator):
+    scores = evaluator.score_batch([market_split(), *answers(5, 600)], [REFERENCE] * 6)
+    assert scores[0].status in ("time limit", "stopped")
+    assert all(s.reward > 0 for s in scores[1:])
+
+
+def test_memory_is_limited():
+    """The address space of a worker cannot grow past its limit, and too little is said."""
+    with Evaluator(workers=1, memory_limit_mb=700) as small:
+        assert small.score(REFERENCE, REFERENCE).exact
+        if sys.platform == "linux":
+            limits = Path(f"/proc/{pids(small)[0]}/limits").read_text()
+            assert str(700 << 20) in limits
+    if sys.platform == "linux":
+        with (
+            Evaluator(workers=1, memory_limit_mb=20) as tiny,
+            pytest.raises(RuntimeError, match="no worker process starts"),
+        ):
+            tiny.score(REFERENCE, REFERENCE)
+
+
+def test_close_ends_the_workers():
+    with Evaluator(workers=2) as evaluator:
+        evaluator.score_batch(answers(10), [REFERENCE] * 10)
+        started = pids(evaluator)
+    assert started and all(gone(pid) for pid in started)
+    assert evaluator.score(answers(1, 700)[0], REFERENCE).reward > 0
+    evaluator.close()
+
+
+def test_the_queue_is_bounded(monkeypatch):
+    """No worker is ever given more than `QUEUE` answers ahead."""
+    longest = []
+    original = Pool._hand_out
+
+    def watch(pool, waiting):
+        original(pool, waiting)
+        longest.append(max((len(w.queue) for w in pool.workers), default=0))
+
+    monkeypatch.setattr(Pool, "_hand_out", watch)
+    with Evaluator(workers=1) as evaluator:
+        evaluator.score_batch(answers(100), [REFERENCE] * 100)
+    assert max(longest) == 8
+
+
+PARENT = """
+import sys, time
+from glm_ppo_utils.evaluator import Evaluator
+evaluator = Evaluator(workers=2, time_limit=5)
+reference = "max x st x <= 4 end"
+evaluator.score_batch([f"max x st x <= {k} end" for k in range(9)], [reference] * 9)
+print(*[w.process.pid for w in evaluator._pool.workers], flush=True)
+if sys.argv[1] == "busy":
+    try:
+        hard = [sys.argv[2].replace("max x0", f"max {k} x0") for k in range(1, 9)]
+        evaluator.score_batch(hard, [reference] * 8)
+    except KeyboardInterrupt:
+        score = evaluator.score("max x st x <= 77 end", reference)
+        print("interrupted", score.reward > 0, flush=True)
+time.sleep(100)
+"""
+
+
+def start_parent(mode: str) -> tuple[subprocess.Popen, list[int]]:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, mode, market_split()],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    return parent, [int(pid) for pid in parent.stdout.readline().split()]
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_their_parent(signal_number):
+    """As when a notebook's kernel is restarted."""
+    parent, workers = start_parent("idle")
+    assert len(workers) == 2
+    parent.send_signal(signal_number)
+    parent.wait()
+    assert all(gone(pid) for pid in workers)
+
+
+def test_ctrl_c_in_the_middle_of_a_batch():
+    parent, workers = start_parent("busy")
+    time.sleep(1.0)
+    os.killpg(parent.pid, signal.SIGINT)
+    assert parent.stdout.readline().split() == ["interrupted", "True"]
+    assert all(gone(pid) for pid in workers)
+    parent.kill()
+    parent.wait()
