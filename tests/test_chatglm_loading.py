@@ -53,7 +53,7 @@ def saved(tmp_path_factory) -> Path:
     """A checkpoint folder; tests copy it before they harm it."""
     folder = tmp_path_factory.mktemp("checkpoints")
     texts = ["maximize\n 3 chairs + 5 tables\nsubject to\n 2 chairs + tables <= 40\nend\n"] * 20
-    vocabulary = train_tokenizer(texts, folder / "tokenizer.model", 300)
+    vocabulary = train_tokenizer(texts, folder / "tokenizer.model", 400)
     return write_checkpoint(folder / "policy", SIZES, vocabulary, seed=3)
 
 

@@ -236,7 +236,7 @@ def probe_checkpoint() -> Path:
 
     folder = Path(tempfile.mkdtemp(prefix="chatglm-probe-"))
     text = "maximize\n 3 chairs + 5 tables\nsubject to\n 2 chairs + tables <= 40\nend\n"
-    vocabulary = train_tokenizer([text] * 20, folder / "tokenizer.model", 300)
+    vocabulary = train_tokenizer([text] * 20, folder / "tokenizer.model", 400)
     sizes = {
         "num_layers": 3,
         "hidden_size": 64,
