@@ -13,7 +13,7 @@ EXECUTE := $(BIN)/jupyter nbconvert --to notebook --execute --ExecutePreprocesso
   --ExecutePreprocessor.record_timing=False
 NBVAL := GLM_PPO_QUICK=1 GLM_PPO_PROFILE=tiny $(BIN)/python -m pytest -q --nbval-current-env --nbval-cell-timeout=900
 
-.PHONY: run test lab notebooks lint lock
+.PHONY: run test lab notebooks base lint lock
 
 run: $(READY) ## run the series top to bottom; executed copies in build/run
 	@for notebook in $(NOTEBOOKS); do \
@@ -34,6 +34,9 @@ notebooks: $(READY) ## execute all five in order and store their outputs
 	@for notebook in $(NOTEBOOKS); do \
 	  echo "== $$notebook"; $(EXECUTE) --inplace $$notebook || exit 1; \
 	done
+
+base: $(READY) ## pretrain the small base model anew (the stored one is in glm_ppo_utils/base_model)
+	$(BIN)/python -m glm_ppo_utils.base
 
 lint: $(READY)
 	$(BIN)/ruff check .

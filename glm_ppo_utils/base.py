@@ -4,25 +4,44 @@ The base model reads notes about linear programs, tables and formulas without se
 writes them as LP text. That teaches it the LP format and how to copy names and numbers to their
 places, and nothing about the words of the lessons: "at most", "twice as many", "profit".
 
-``python -m glm_ppo_utils.base`` (``make base``) trains it and stores it beside its hash.
+``make base`` trains it and stores weights, tokenizer, settings and hashes in ``base_model/``.
 """
 
+import hashlib
+import json
+import platform
 import random
+import shutil
+import time
+from dataclasses import asdict
 from pathlib import Path
 
-from transformers import set_seed
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel, set_seed
 
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer, save_checkpoint, write_checkpoint
 from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
 from glm_ppo_utils.problems import generate
 from glm_ppo_utils.problems.model import Model, Row, read, write
-from glm_ppo_utils.profiles import get_profile
 from glm_ppo_utils.sft import SFTSettings, train_sft
 
+FOLDER = Path(__file__).parent / "base_model"
+WEIGHTS, VOCABULARY_FILE = "model.safetensors", "tokenizer.model"
+VOCABULARY = 1280
+ARCHITECTURE = {
+    "num_layers": 3,
+    "hidden_size": 128,
+    "ffn_hidden_size": 256,
+    "kv_channels": 32,
+    "num_attention_heads": 4,
+    "multi_query_group_num": 2,
+    "seq_length": 512,
+}
+# Many small steps: with batches of 32 a model this small hardly learns to copy in the same time.
 SETTINGS = SFTSettings(
-    steps=4000, batch_size=32, learning_rate=3e-3, problems=60_000, eval_every=500
+    steps=10_000, batch_size=8, learning_rate=1e-3, problems=40_000, eval_every=1000
 )
-COMMAND = "python -m glm_ppo_utils.base"
 
 
 def notes(n: int, seed: int, names: list[str]) -> list[tuple[str, str]]:
@@ -35,12 +54,13 @@ def notes(n: int, seed: int, names: list[str]) -> list[tuple[str, str]]:
 
 
 def _pair(model: Model, rng: random.Random) -> tuple[str, str]:
-    return rng.choice((_table, _formulas, _columns))(model, rng), write(model)
+    return rng.choice((_itself, _table, _formulas, _columns))(model, rng), write(model)
 
 
 def _program(rng: random.Random, names: list[str]) -> Model:
-    own = rng.sample(names, rng.randint(2, 4))
-    rows = tuple(_row(rng, own) for _ in range(rng.randint(1, 4)))
+    # Small programs are the more frequent: they are read sooner and cost less.
+    own = rng.sample(names, rng.choice((2, 2, 2, 3, 3, 4)))
+    rows = tuple(_row(rng, own) for _ in range(rng.choice((1, 1, 2, 2, 3, 4))))
     objective = tuple((_number(rng, 30), name) for name in own)
     kind = rng.choice(("", "general", "binary"))
     sense = rng.choice(("maximize", "minimize"))
@@ -60,6 +80,11 @@ def _row(rng: random.Random, names: list[str]) -> Row:
 
 def _number(rng: random.Random, top: int) -> int:
     return rng.randint(1, rng.choice((9, top)) if top > 9 else top)
+
+
+def _itself(model: Model, rng: random.Random) -> str:
+    """The answer: copying comes first, and the other notes are learnt sooner for it."""
+    return write(model)
 
 
 def _table(model: Model, rng: random.Random) -> str:
@@ -107,19 +132,64 @@ def _shuffled_parts(lines: list[str], model: Model, rng: random.Random) -> str:
     return " ".join(rows)
 
 
-def train_base(folder: Path, settings: SFTSettings = SETTINGS, progress: bool = True) -> list[dict]:
-    """Train tokenizer and base model into `folder`; returns the training log."""
-    profile = get_profile("tiny")
+def train_base(work: Path, progress: bool = True) -> list[dict]:
+    """Train tokenizer and base model in the folder `work`, store them, and return the log."""
     lessons = generate(4000, seed=3)
     names = sorted({name for p in lessons for name in read(p.reference).variables})
-    pairs = notes(settings.problems, settings.seed, names)
+    pairs = notes(SETTINGS.problems, SETTINGS.seed, names)
     texts = [t for p in lessons for t in (p.text, p.reference)]
     texts += [t for pair in pairs[:1000] for t in pair]
-    vocabulary = train_tokenizer(texts, folder / "tokenizer.model", profile.vocabulary)
-    set_seed(settings.seed)
-    write_checkpoint(folder / "untrained", profile.architecture, vocabulary, seed=settings.seed)
-    tokenizer = load_tokenizer(folder / "untrained")
-    model = load_policy(folder / "untrained")
-    log = train_sft(model, tokenizer, pairs, notes(200, -1, names), settings, folder, progress)
-    save_checkpoint(model, tokenizer, folder / "policy")
+    vocabulary = train_tokenizer(texts, work / "tokenizer.model", VOCABULARY)
+    set_seed(SETTINGS.seed)
+    write_checkpoint(work / "untrained", ARCHITECTURE, vocabulary, seed=SETTINGS.seed)
+    model, tokenizer = load_policy(work / "untrained"), load_tokenizer(work / "untrained")
+    start = time.perf_counter()
+    log = train_sft(model, tokenizer, pairs, notes(200, -1, names), SETTINGS, work, progress)
+    _store(model, vocabulary, log, (time.perf_counter() - start) / 60)
     return log
+
+
+def _store(model: PreTrainedModel, vocabulary: Path, log: list[dict], minutes: float) -> None:
+    """Write weights, tokenizer and how they were made into the package."""
+    FOLDER.mkdir(exist_ok=True)
+    save_file({n: t.contiguous() for n, t in model.state_dict().items()}, FOLDER / WEIGHTS)
+    shutil.copyfile(vocabulary, FOLDER / VOCABULARY_FILE)
+    made = {
+        "command": "make base",
+        "settings": asdict(SETTINGS),
+        "architecture": ARCHITECTURE,
+        "heldout_loss": [r for r in log if "eval_loss" in r][-1]["eval_loss"],
+        "minutes": round(minutes, 1),
+        "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+        "sha256": {name: _sha256(FOLDER / name) for name in (WEIGHTS, VOCABULARY_FILE)},
+    }
+    (FOLDER / "made.json").write_text(json.dumps(made, indent=1) + "\n")
+
+
+def unpack(folder: Path) -> Path:
+    """Write the stored base model as a checkpoint folder with its code.
+
+    Raises
+    ------
+    ValueError
+        If a stored file is not the one that ``made.json`` describes.
+    """
+    made = json.loads((FOLDER / "made.json").read_text())
+    for name, digest in made["sha256"].items():
+        if _sha256(FOLDER / name) != digest:
+            raise ValueError(
+                f"{FOLDER / name} is not the file that made.json describes; restore it"
+            )
+    write_checkpoint(folder, made["architecture"], FOLDER / VOCABULARY_FILE)
+    model = load_policy(folder)
+    model.load_state_dict(load_file(FOLDER / WEIGHTS))
+    return save_checkpoint(model, load_tokenizer(folder), folder)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    train_base(Path("build/base"))

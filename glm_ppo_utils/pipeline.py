@@ -9,9 +9,9 @@ from pathlib import Path
 
 from transformers import set_seed
 
+from glm_ppo_utils import base
 from glm_ppo_utils import problems as word_problems
-from glm_ppo_utils.chatglm import load_policy, load_tokenizer, save_checkpoint, write_checkpoint
-from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
+from glm_ppo_utils.chatglm import load_policy, load_tokenizer, save_checkpoint
 from glm_ppo_utils.ppo import PPOSettings
 from glm_ppo_utils.problems import Problem
 from glm_ppo_utils.profiles import Profile
@@ -53,18 +53,12 @@ def demonstration_pairs(profile: Profile, split: str = "train") -> list[tuple[st
     return [(p, d.answer) for p, d in zip(prompts, demonstrations, strict=True)]
 
 
-def start_policy(profile: Profile, seed: int = 0) -> Path | str:
-    """The checkpoint before SFT: a published one, or a small ChatGLM with random weights."""
+def start_policy(profile: Profile) -> Path | str:
+    """The checkpoint before SFT: a published one, or the small base model of this repository."""
     if profile.checkpoint is not None:
         return profile.checkpoint
-    folder = runs_dir(profile) / f"untrained-seed{seed}"
-    if not (folder / "config.json").exists():
-        texts = [text for pair in demonstration_pairs(profile) for text in pair]
-        vocabulary = train_tokenizer(
-            texts, runs_dir(profile) / "tokenizer.model", profile.vocabulary
-        )
-        write_checkpoint(folder, profile.architecture, vocabulary, seed=seed)
-    return folder
+    folder = runs_dir(profile) / "base"
+    return folder if (folder / "config.json").exists() else base.unpack(folder)
 
 
 def sft_policy(profile: Profile, seed: int = 0, progress: bool = True) -> Path:
@@ -78,7 +72,7 @@ def sft_policy(profile: Profile, seed: int = 0, progress: bool = True) -> Path:
 def train_sft_policy(profile: Profile, seed: int = 0, progress: bool = True) -> list[dict]:
     """Train the SFT policy, store it where :func:`sft_policy` looks, and return the log."""
     set_seed(seed)
-    start = start_policy(profile, seed)
+    start = start_policy(profile)
     tokenizer = load_tokenizer(start, revision=profile.revision)
     model = load_policy(start, profile.revision, profile.dtype, profile.lora)
     folder = runs_dir(profile) / f"sft-seed{seed}"

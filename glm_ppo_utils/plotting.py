@@ -4,6 +4,7 @@ One colour per role, the same in all notebooks, from Okabe and Ito's palette, wh
 any colour vision can tell apart; sizes are chosen for a projector.
 """
 
+import html
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -183,3 +184,17 @@ def value_layouts(fixed: Sequence[float], transposed: Sequence[float]) -> Figure
     ax.set_title("A batch as long as it is wide: nothing raises, nothing is learnt")
     ax.legend()
     return figure
+
+
+def token_table(tokens: Sequence[str], carries_loss: Sequence[bool]) -> str:
+    """HTML of a token sequence: prompt on grey, answer on blue, command tokens in bold."""
+    spans = []
+    for token, answer in zip(tokens, carries_loss, strict=True):
+        colour = "#BFDDF0" if answer else "#E3E3E3"
+        weight = "bold" if token.startswith(("<|", "[g", "sop", "</s>")) else "normal"
+        shown = html.escape(token.replace("\n", "↵").replace("▁", "·"))
+        spans.append(
+            f'<span style="background:{colour};color:black;font-weight:{weight};'
+            f'padding:1px 3px;margin:1px;display:inline-block;font-family:monospace">{shown}</span>'
+        )
+    return "<div>" + "".join(spans) + "</div>"

@@ -20,11 +20,7 @@ class Profile:
     ----------
     name : str
     checkpoint : str or None
-        Published checkpoint to start from; None builds and trains a small ChatGLM on the spot.
-    architecture : dict
-        Configuration of that small ChatGLM (names of ``ChatGLMConfig``).
-    vocabulary : int
-        Pieces of its tokenizer.
+        Published checkpoint to start from; None starts from the small base model of `base.py`.
     dtype : str
         Parameter type, a name in ``torch``.
     lora : dict or None
@@ -40,8 +36,6 @@ class Profile:
     name: str
     checkpoint: str | None = None
     revision: str | None = None
-    architecture: dict = field(default_factory=dict)
-    vocabulary: int = 1024
     dtype: str = "float32"
     lora: dict | None = None
     instruct: bool = False
@@ -74,15 +68,6 @@ LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": ["quer
 PROFILES = {
     "tiny": Profile(
         name="tiny",
-        architecture={
-            "num_layers": 3,
-            "hidden_size": 128,
-            "ffn_hidden_size": 256,
-            "kv_channels": 32,
-            "num_attention_heads": 4,
-            "multi_query_group_num": 2,
-            "seq_length": 512,
-        },
     ),
     # Not run by the authors on the published weights: no GPU and no hub was at hand.
     "chatglm3-6b": Profile(

@@ -142,7 +142,7 @@ def _arguments(
         evaluation_strategy="steps" if evaluate else "no",
         eval_steps=settings.eval_every,
         logging_steps=max(1, settings.eval_every // 5),
-        group_by_length=True,  # less padding: a third of a short batch is padding otherwise
+        adam_beta2=0.98,
         save_strategy="no",
         report_to=[],
         seed=settings.seed,

@@ -173,6 +173,6 @@ def test_profiles(monkeypatch):
 
 
 def test_quick_keeps_what_is_not_about_size():
-    quick = replace(PROFILES["tiny"], vocabulary=999).quick()
-    assert quick.vocabulary == 999
+    quick = replace(PROFILES["tiny"], dtype="bfloat16").quick()
+    assert quick.dtype == "bfloat16"
     assert quick.ppo.policy_lr == PROFILES["tiny"].ppo.policy_lr

@@ -46,7 +46,9 @@ def train_tokenizer(texts: Iterable[str], path: Path, vocab_size: int = 1024) ->
         character_coverage=1.0,
         normalization_rule_name="identity",
         remove_extra_whitespaces=False,
-        user_defined_symbols=["\n"],
+        # Without pieces for a space and a digit together, every number would start with a lone
+        # space: longer sequences, in which a digit is no longer a neighbour of its name.
+        user_defined_symbols=["\n", *(f"▁{digit}" for digit in range(10))],
         control_symbols=COMMANDS,  # or "people" could yield a piece called "eop"
         unk_id=0,
         bos_id=1,
