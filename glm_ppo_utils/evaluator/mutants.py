@@ -192,11 +192,16 @@ def add_slack(program: LinearProgram, random: Random) -> LinearProgram | None:
 
 
 def define_total(program: LinearProgram, random: Random) -> LinearProgram | None:
-    """A new variable equal to the objective, or to a row's left side, in its place."""
+    """A new variable equal to the objective, or to a row's left side, in its place.
+
+    Not beside other equations: there another variable may be the one to go.
+    """
     places = [-1, *range(len(program.matrix))]
     i = random.choice(places)
     part = program.objective if i < 0 else program.matrix[i]
     if np.count_nonzero(part) < 2 or "total" in program.names or (program.lower < 0).any():
+        return None
+    if (program.row_lower == program.row_upper).any() or (program.lower == program.upper).any():
         return None
     if i < 0 and (part[~program.matrix.any(axis=0)] != 0).any():
         return None  # a variable that occurs nowhere else could be taken for the slack

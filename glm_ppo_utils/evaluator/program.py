@@ -108,17 +108,15 @@ def eliminate(program: LinearProgram) -> LinearProgram:
 
     Rows implied by the bounds; variables without cost that have one possible value; those without
     cost in a single equation, which are slacks and make it an inequality; those that an equation
-    defines from the others. Takes and returns the result of `simplify`, itself if there is nothing to eliminate.
+    defines from the others. Takes and returns the result of `simplify`, itself if there is nothing
+    to eliminate.
     """
-    steps = (_drop_implied_rows, _insert_fixed, _drop_slacks, _substitute)
-    while (program.lower <= program.upper).all():
-        smaller = program
-        for step in steps:
-            smaller = step(smaller)
+    while True:
+        program = _drop_implied_rows(program)
+        smaller = _substitute(_drop_slacks(_insert_fixed(program)))
         if smaller is program:
-            break
-        program = simplify(smaller)
-    return program
+            return program
+        program = simplify(smaller)  # with fewer variables: this ends
 
 
 def canonical(program: LinearProgram) -> LinearProgram:
@@ -155,12 +153,11 @@ def _rows_to_bounds(program: LinearProgram) -> LinearProgram:
     lower, upper = program.lower.copy(), program.upper.copy()
     for i in np.flatnonzero(single):
         j = int(np.flatnonzero(program.matrix[i])[0])
-        ends = (
-            program.row_lower[i] / program.matrix[i, j],
-            program.row_upper[i] / program.matrix[i, j],
-        )
-        lower[j] = max(lower[j], min(ends))
-        upper[j] = min(upper[j], max(ends))
+        part = program.matrix[i, j]
+        ends = program.row_lower[i] / part, program.row_upper[i] / part
+        low, high = ends if part > 0 else ends[::-1]
+        lower[j] = max(lower[j], low)
+        upper[j] = min(upper[j], high)
     return replace(program.keep_rows(~single), lower=lower, upper=upper)
 
 
@@ -190,7 +187,8 @@ def _merge_parallel(program: LinearProgram) -> LinearProgram:
     parallel = close(unit[:, None], unit[None]).all(axis=2)
     if parallel.sum() == len(size):
         return program
-    ends = np.sort(np.stack([program.row_lower / scale, program.row_upper / scale]), axis=0)
+    ends = np.stack([program.row_lower / scale, program.row_upper / scale])
+    ends = np.where(scale > 0, ends, ends[::-1])
     low, high = program.row_lower.copy(), program.row_upper.copy()
     keep = np.argmax(parallel, axis=1) == np.arange(len(size))
     for i in np.flatnonzero(keep):
@@ -215,16 +213,23 @@ def _at_most(a: Any, b: Any) -> Any:
 def _drop_implied_rows(program: LinearProgram) -> LinearProgram:
     """Drop the side of an inequality that the bounds imply, and rows with no side left.
 
-    Equations stay whole.
+    Equations stay whole, and a row that the bounds hold to one value becomes one. Bounds that leave
+    nothing imply nothing.
     """
+    if (program.lower > program.upper).any():
+        return program
     least, greatest = _activity(program.matrix, program.lower, program.upper)
     low_implied = (program.row_lower > -np.inf) & _at_most(program.row_lower, least)
     high_implied = (program.row_upper < np.inf) & _at_most(greatest, program.row_upper)
     equation = (program.row_lower == program.row_upper) & program.matrix.any(axis=1)
     low = np.where(low_implied & ~equation, -np.inf, program.row_lower)
     high = np.where(high_implied & ~equation, np.inf, program.row_upper)
+    used = program.matrix.any(axis=1)
+    low = np.where(used & close(high, least) & (high < np.inf), high, low)
+    high = np.where(used & close(low, greatest) & (low > -np.inf), low, high)
     says_something = (low > -np.inf) | (high < np.inf)
-    if says_something.all() and not ((low_implied | high_implied) & ~equation).any():
+    same = np.array_equal(low, program.row_lower) and np.array_equal(high, program.row_upper)
+    if says_something.all() and same:
         return program
     return replace(program, row_lower=low, row_upper=high).keep_rows(says_something)
 
@@ -255,7 +260,7 @@ def _drop_slacks(program: LinearProgram) -> LinearProgram:
         return program
     used = program.matrix != 0
     local = ~program.integer & (used.sum(axis=0) == 1)
-    free_to_go = local & (program.objective == 0)
+    free_to_go = local & (program.objective == 0) & (program.lower <= program.upper)
     objective = program.objective != 0
     defines_objective = (_defined(program) & local & objective).any(axis=1) & (objective.sum() == 1)
     plain = (program.lower == 0) & (program.upper == np.inf)

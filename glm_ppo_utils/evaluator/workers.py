@@ -129,6 +129,11 @@ class Evaluator:
         texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
         return [score.reward for score in self.score_batch(texts, reference)]
 
+    @property
+    def longest(self) -> float:
+        """Seconds the slowest answer has taken in a worker so far."""
+        return self._pool.longest if self._pool else 0.0
+
     def close(self) -> None:
         """End the workers; scoring again starts new ones."""
         if self._pool is not None:
@@ -167,6 +172,7 @@ class Pool:
         self.size, self.settings = workers, (time_limit, memory_limit_mb, limits)
         self.workers: list[Worker] = []
         self.failed_starts = 0
+        self.longest = 0.0
         # Also when the pool is forgotten or this process exits.
         weakref.finalize(self, kill_all, self.workers)
 
@@ -215,6 +221,8 @@ class Pool:
         arrived = wait([worker.connection for worker in busy], max(0.0, patience))
         for worker in busy:
             failure = ""
+            if worker.ready:
+                self.longest = max(self.longest, time.monotonic() - worker.started)
             if worker.connection in arrived:
                 try:
                     worker.receive(scores)
@@ -272,11 +280,12 @@ class Worker:
         self.connection.send((time_limit, memory_limit_mb, limits))
         self.ready = False
         self.queue: deque[tuple[int, tuple[str, str]]] = deque()
-        self.deadline = time.monotonic() + START_LIMIT
+        self.started = time.monotonic()
+        self.deadline = self.started + START_LIMIT
 
     def give(self, items: list[tuple[int, tuple[str, str]]]) -> None:
         self.queue.extend(items)
-        self.deadline = time.monotonic() + self.limit
+        self.restart_clock()
         with suppress(OSError):  # a worker that just died is noticed when its answer is awaited
             self.connection.send([pair for _, pair in items])
 
@@ -285,7 +294,12 @@ class Worker:
         if self.ready:
             scores[self.queue.popleft()[0]] = score
         self.ready = True
-        self.deadline = time.monotonic() + self.limit
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """The next answer's time starts now."""
+        self.started = time.monotonic()
+        self.deadline = self.started + self.limit
 
     def kill(self) -> None:
         self.process.kill()
