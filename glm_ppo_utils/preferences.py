@@ -1,0 +1,388 @@
+"""Notebook 01: from preferences to a reward model, and one PPO update by hand.
+
+Numpy throughout, one rollout at a time and no masks, so that every line can be checked with a
+pocket calculator; `toy_trainer` makes the TRL trainer that the numbers are compared with.
+"""
+
+import random
+import re
+import warnings
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from trl import AutoModelForCausalLMWithValueHead, PPOConfig, PPOTrainer
+
+from glm_ppo_utils.problems import Problem
+from glm_ppo_utils.problems.model import canonical, read
+from glm_ppo_utils.problems.spoil import spoil
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+ELO_POINTS = 400 / np.log(10)  # Elo points per unit of log-odds: 400 points are odds of 10 to 1
+
+
+# -- step 2: people
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """A simulated person who grades on a scale of their own.
+
+    Attributes
+    ----------
+    name : str
+    best : float
+        The grade for a flawless answer.
+    step : float
+        Points taken off for every error.
+    lowest, highest : float
+        Ends of the scale; grades are whole numbers between them.
+    """
+
+    name: str
+    best: float
+    step: float
+    lowest: float
+    highest: float
+
+    def grade(self, quality: Floats, noise: float, rng: np.random.Generator) -> Floats:
+        """Grades of answers of the given `quality` (minus the number of errors), ``[answers]``."""
+        felt = quality + noise * rng.standard_normal(len(quality))
+        return np.clip(np.round(self.best + self.step * felt), self.lowest, self.highest)
+
+
+ANNOTATORS = (
+    Annotator("stars, 1 to 5", 5, 0.9, 1, 5),
+    Annotator("percent, 0 to 100", 95, 14, 0, 100),
+    Annotator("strict, 0 to 10", 7, 1.4, 0, 10),
+    Annotator("kind, 0 to 10", 10, 0.6, 0, 10),
+)
+
+
+def worsen(problem: Problem, errors: int, rng: random.Random) -> str:
+    """The reference of `problem` with `errors` errors put in one after the other.
+
+    An error never takes back an earlier one.
+    """
+    answer, seen = problem.reference, {canonical(read(problem.reference))}
+    while len(seen) <= errors:
+        spoiled = spoil(replace(problem, reference=answer), rng).answer
+        if (form := canonical(read(spoiled))) not in seen:
+            answer = spoiled
+            seen.add(form)
+    return answer
+
+
+def sigmoid(x):
+    """The logistic function ``1 / (1 + exp(-x))``."""
+    return 1 / (1 + np.exp(-x))
+
+
+def compare(quality: Floats, rounds: int, rng: np.random.Generator) -> Ints:
+    """Ask which of two answers is better, for every pair, `rounds` times, in random order.
+
+    Answer i is preferred to j with probability ``sigmoid(quality[i] - quality[j])``, the model of
+    Bradley and Terry, "Rank analysis of incomplete block designs" (Biometrika 39, 1952).
+
+    Returns
+    -------
+    array ``[comparisons, 2]``
+        Winner and loser of each comparison.
+    """
+    pairs = np.array([(i, j) for i in range(len(quality)) for j in range(i)] * rounds)
+    first_wins = rng.random(len(pairs)) < sigmoid(quality[pairs[:, 0]] - quality[pairs[:, 1]])
+    return rng.permutation(np.where(first_wins[:, None], pairs, pairs[:, ::-1]))
+
+
+def elo(comparisons: Ints, players: int, k: float = 16.0) -> Floats:
+    """Elo ratings after a sequence of comparisons, ``[players]``, starting from 0.
+
+    After each, the winner takes ``k * (1 - expected)`` points from the loser, where `expected` is
+    the probability of the win under the ratings so far (Elo, "The rating of chessplayers", 1978).
+    """
+    ratings = np.zeros(players)
+    for winner, loser in comparisons:
+        expected = sigmoid((ratings[winner] - ratings[loser]) / ELO_POINTS)
+        ratings[winner] += k * (1 - expected)
+        ratings[loser] -= k * (1 - expected)
+    return ratings
+
+
+def bradley_terry(comparisons: Ints, players: int, rounds: int = 500) -> Floats:
+    """Maximum-likelihood strengths in log-odds, mean 0, ``[players]``.
+
+    Each round sets ``p_i = wins_i / sum_j(games_ij / (p_i + p_j))`` (Hunter, "MM algorithms for
+    generalized Bradley-Terry models", Annals of Statistics 32, 2004, equation 3).
+
+    Raises
+    ------
+    ValueError
+        If some players never lost to, or never met, the others: no finite maximum exists then.
+    """
+    wins = np.zeros((players, players))
+    np.add.at(wins, tuple(np.asarray(comparisons).T), 1)
+    if connected_components(wins, connection="strong")[0] > 1:
+        raise ValueError(
+            "some answers never lost to (or never met) the rest, so their strength is infinite;"
+            " collect more comparisons"
+        )
+    games = wins + wins.T
+    strength = np.ones(players)
+    for _ in range(rounds):
+        strength = wins.sum(axis=1) / (games / (strength[:, None] + strength)).sum(axis=1)
+        strength /= np.exp(np.log(strength).mean())
+    return np.log(strength)
+
+
+# -- step 2: a reward model
+
+FEATURES = (
+    "numbers of the problem that are used (share)",
+    "numbers that are not in the problem",
+    "rows",
+    "goal as in the problem (0 or 1)",
+    ">= rows beyond the 'at least' phrases",
+    "whole-number section as in the problem (0 or 1)",
+)
+_AT_LEAST = ("at least", "no less", "not fall below", "not be less", "not less", "no fewer")
+_HIGH = ("maxim", "as high", "as large", "as much", "as great", "highest", "largest")
+_WHOLE = ("whole", "part", "pieces", "in full", "cut")
+
+
+def features(text: str, answer: str) -> Floats:
+    """What a careless reader sees of an answer, ``[len(FEATURES)]``; see `FEATURES`."""
+    asked, given = (set(re.findall(r"\d+", t)) for t in (text, answer))
+    body = answer.partition("subject to\n")[2]
+    at_least = sum(text.lower().count(phrase) for phrase in _AT_LEAST)
+    high = any(word in text.lower() for word in _HIGH)
+    whole = any(word in text.lower() for word in _WHOLE)
+    return np.array(
+        [
+            len(asked & given) / max(1, len(asked)),
+            len(given - asked),
+            len(re.findall("[<>]?=", body)),
+            answer.startswith("maximize") == high,
+            body.count(">=") - at_least,
+            bool(re.search("general|binary", body)) == whole,
+        ],
+        dtype=float,
+    )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to one problem; a person preferred `chosen`.
+
+    ``chosen_errors`` and ``rejected_errors`` say how many errors were put in. The reward model
+    never sees them.
+    """
+
+    problem: Problem
+    chosen: str
+    rejected: str
+    chosen_errors: int
+    rejected_errors: int
+
+
+def preference_pairs(problems: Sequence[Problem], seed: int, most: int = 3) -> list[Pair]:
+    """One pair a problem, of 0 to `most` errors each, never as many, chosen as in `compare`."""
+    rng = random.Random(f"pairs {seed}")
+    pairs = []
+    for problem in problems:
+        errors = rng.sample(range(most + 1), 2)
+        if rng.random() > sigmoid(errors[1] - errors[0]):
+            errors.reverse()
+        pairs.append(Pair(problem, *(worsen(problem, n, rng) for n in errors), *errors))
+    return pairs
+
+
+class RewardModel(torch.nn.Module):
+    """A reward from `features`: two layers of 16 units, one number out.
+
+    In double precision, so that the numbers of the notebook are the same on every machine.
+    """
+
+    def __init__(self):
+        super().__init__()
+        layers = [torch.nn.BatchNorm1d(len(FEATURES), affine=False, momentum=None)]
+        layers += [torch.nn.Linear(len(FEATURES), 16), torch.nn.Tanh(), torch.nn.Linear(16, 1)]
+        self.layers = torch.nn.Sequential(*layers).double()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Rewards ``[n]`` of features ``[n, len(FEATURES)]``."""
+        return self.layers(x)[:, 0]
+
+    @torch.no_grad()
+    def score(self, texts: Sequence[str], answers: Sequence[str]) -> Floats:
+        """Rewards ``[n]`` of `answers` to the problems `texts`."""
+        x = np.stack([features(t, a) for t, a in zip(texts, answers, strict=True)])
+        return self(torch.from_numpy(x)).numpy()
+
+    def margin(self, pairs: Sequence[Pair]) -> Floats:
+        """Reward of the chosen minus reward of the rejected answer, ``[pairs]``."""
+        texts = [p.problem.text for p in pairs]
+        chosen = self.score(texts, [p.chosen for p in pairs])
+        return chosen - self.score(texts, [p.rejected for p in pairs])
+
+
+def train_reward_model(pairs: Sequence[Pair], steps: int = 50, seed: int = 0) -> RewardModel:
+    """Minimise the mean of ``-log sigmoid(r_chosen - r_rejected)`` (Ouyang et al., "Training
+    language models to follow instructions with human feedback", 2022, equation 1).
+
+    One full batch a step, Adam. The features are standardised by their mean and spread over all
+    answers, which the normalisation layer keeps for later.
+    """
+    torch.manual_seed(seed)
+    model = RewardModel()
+    x = np.stack([features(p.problem.text, a) for p in pairs for a in (p.chosen, p.rejected)])
+    x = torch.from_numpy(x)
+    model(x)  # measures mean and spread
+    model.eval()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(steps):
+        chosen, rejected = model(x).view(-1, 2).T
+        loss = -torch.nn.functional.logsigmoid(chosen - rejected).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model
+
+
+def calibration(margins: Floats, bins: int = 5) -> tuple[Floats, Floats, Ints]:
+    """How often the answer that a model prefers was the chosen one, by how sure the model was.
+
+    Parameters
+    ----------
+    margins : array ``[pairs]``
+        Reward of the chosen minus reward of the rejected answer.
+
+    Returns
+    -------
+    predicted, observed, counts : arrays ``[bins]``
+        Mean ``sigmoid(|margin|)``, share of positive margins (a tie counts half) and number of
+        pairs in bins of equal numbers.
+    """
+    right = (margins > 0) + 0.5 * (margins == 0)
+    order = np.array_split(np.argsort(np.abs(margins), kind="stable"), bins)
+    predicted = np.array([sigmoid(np.abs(margins[rows])).mean() for rows in order])
+    observed = np.array([right[rows].mean() for rows in order])
+    return predicted, observed, np.array([len(rows) for rows in order])
+
+
+# -- step 3: one rollout, T response tokens
+
+
+def token_logprobs(logits: Floats, tokens: Sequence[int]) -> Floats:
+    """Log-probabilities ``[T]`` of `tokens`, each under its row of `logits` ``[T, vocabulary]``."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    logprobs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return logprobs[np.arange(len(tokens)), tokens]
+
+
+def token_rewards(score: float, logprobs: Floats, ref_logprobs: Floats, kl_coef: float) -> Floats:
+    """Reward of each token, ``[T]``: minus the KL penalty, and the score on the last token.
+
+    Ziegler et al., "Fine-tuning language models from human preferences" (2019), equation 2, with
+    ``log policy - log reference`` of the sampled token as the estimate of the KL.
+    """
+    rewards = -kl_coef * (logprobs - ref_logprobs)
+    rewards[-1] += score
+    return rewards
+
+
+def gae(
+    rewards: Floats, values: Floats, gamma: float = 1.0, lam: float = 0.95
+) -> tuple[Floats, Floats]:
+    """Generalised advantage estimation; the value after the last token is 0.
+
+    ``delta_t = r_t + gamma V_{t+1} - V_t`` and ``A_t = delta_t + gamma lam A_{t+1}`` (Schulman et
+    al., "High-dimensional continuous control using generalized advantage estimation", 2016,
+    equation 16).
+
+    Returns
+    -------
+    advantages, returns : arrays ``[T]``
+        Returns are ``advantages + values``, the targets of the value head.
+    """
+    advantages = np.zeros(len(rewards))
+    following, next_value = 0.0, 0.0
+    for t in reversed(range(len(rewards))):
+        delta = rewards[t] + gamma * next_value - values[t]
+        following = advantages[t] = delta + gamma * lam * following
+        next_value = values[t]
+    return advantages, advantages + values
+
+
+def whiten(x: Floats) -> Floats:
+    """`x` shifted to mean 0 and scaled to (sample) variance 1."""
+    return (x - x.mean()) / np.sqrt(x.var(ddof=1) + 1e-8)
+
+
+def surrogate(ratio, advantage, clip: float = 0.2):
+    """PPO's clipped objective, per token, to be maximised (Schulman et al. 2017, equation 7)."""
+    return np.minimum(ratio * advantage, np.clip(ratio, 1 - clip, 1 + clip) * advantage)
+
+
+def policy_loss(
+    logprobs: Floats, old_logprobs: Floats, advantages: Floats, clip: float = 0.2
+) -> float:
+    """Minus the mean clipped objective of a rollout, from log-probabilities ``[T]``."""
+    return -surrogate(np.exp(logprobs - old_logprobs), advantages, clip).mean()
+
+
+def value_loss(values: Floats, old_values: Floats, returns: Floats, clip: float = 0.2) -> float:
+    """Half the mean squared error, the larger of plain and clipped, of values ``[T]``.
+
+    The clipped one lets a value move by at most `clip` from where it was at the rollout (as in the
+    code that came with Schulman et al. 2017; the paper does not have it).
+    """
+    clipped = np.clip(values, old_values - clip, old_values + clip)
+    return 0.5 * np.maximum((values - returns) ** 2, (clipped - returns) ** 2).mean()
+
+
+# -- step 3: the same by TRL
+
+WORDS = ("<pad>", "maximize", "minimize", "3", "5", "chairs", "tables", "+", "-", "<end>")
+
+
+def toy_trainer(seed: int = 0, drift: float = 0.02, **config) -> PPOTrainer:
+    """TRL's trainer around a GPT-2 of one layer that knows `WORDS`.
+
+    Parameters
+    ----------
+    seed : int
+    drift : float
+        Standard deviation of the noise that has taken the policy away from its reference model.
+    config
+        Settings of ``PPOConfig``.
+    """
+    torch.manual_seed(seed)
+    sizes = dict(vocab_size=len(WORDS), n_positions=16, n_embd=32, n_layer=1, n_head=2)
+    ends = dict(bos_token_id=1, eos_token_id=9, initializer_range=0.12)
+    dropouts = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+    gpt2 = GPT2LMHeadModel(GPT2Config(**sizes, **ends, **dropouts))
+    policy = AutoModelForCausalLMWithValueHead(gpt2, summary_dropout_prob=0.0)
+    policy.is_peft_model = False  # TRL's from_pretrained sets it; this model comes from no folder
+    reference = deepcopy(policy)
+    with torch.no_grad():
+        for weight in gpt2.parameters():
+            weight += drift * torch.randn_like(weight)
+    words = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}))
+    words.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="<pad>", eos_token="<end>", padding_side="left"
+    )
+    settings = PPOConfig(batch_size=1, mini_batch_size=1, **config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is no dataset: there need not be one
+        return PPOTrainer(settings, policy, reference, tokenizer)
