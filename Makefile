@@ -19,7 +19,7 @@ run: $(READY) ## run the series top to bottom; executed copies in build/run
 	@for notebook in $(NOTEBOOKS); do \
 	  echo "== $$notebook"; $(EXECUTE) --output-dir build/run $$notebook || exit 1; \
 	done
-	$(BIN)/python -m glm_ppo_utils.pipeline summary
+	$(BIN)/python -m glm_ppo_utils.pipeline
 
 test: $(READY) lint ## unit tests, then the notebooks with few training steps
 	$(BIN)/python -m pytest -q tests

@@ -52,11 +52,10 @@ def one_seed(profile: Profile, seed: int) -> tuple[dict, pd.DataFrame]:
         heldout=heldout_problems(profile),
         progress=False,
     )
-    before = run.held_out_row(0)
     start = time.perf_counter()
     log = run.train()
     ppo_seconds = time.perf_counter() - start
-    evals = [before, *read_jsonl(out_dir / "eval.jsonl")]
+    evals = read_jsonl(out_dir / "eval.jsonl")
     row = {"seed": seed, "sft_seconds": sft_seconds, "ppo_seconds": ppo_seconds}
     for name, values in (("sft", evals[0]), ("ppo", evals[-1])):
         row |= {f"{name}_{k}": values[k] for k in ("sampled_exact", "greedy_exact")}

@@ -12,9 +12,9 @@ from transformers import set_seed
 from glm_ppo_utils import base
 from glm_ppo_utils import problems as word_problems
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer, save_checkpoint
-from glm_ppo_utils.ppo import PPOSettings
+from glm_ppo_utils.ppo import PPOSettings, read_jsonl
 from glm_ppo_utils.problems import Problem
-from glm_ppo_utils.profiles import Profile
+from glm_ppo_utils.profiles import Profile, get_profile
 from glm_ppo_utils.sft import train_sft
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,3 +101,22 @@ def _prepare(profile: Profile, problems: Sequence[Problem]) -> list[Problem]:
     return [
         replace(p, text=word_problems.prompt_text(p, word_problems.INSTRUCTION)) for p in problems
     ]
+
+
+def summary(profile: Profile) -> str:
+    """What notebook 05 reached: held-out exact rates before and after PPO."""
+    folder = runs_dir(profile) / "ppo-seed0"
+    rows, log = read_jsonl(folder / "eval.jsonl"), read_jsonl(folder / "log.jsonl")
+    if len(rows) < 2:
+        return f"no evaluations in {folder}; run notebook 05 first"
+    lines = [
+        f"profile {profile.name}, {profile.ppo.eval_problems} held-out problems, exact answers"
+    ]
+    for way in ("sampled", "greedy"):
+        before, after = rows[0][f"{way}_exact"], rows[-1][f"{way}_exact"]
+        lines.append(f"{way:8s} SFT {before:.2f} -> PPO {after:.2f} ({after - before:+.2f})")
+    return "\n".join([*lines, f"largest KL of a step {max(r['kl'] for r in log):.2f}"])
+
+
+if __name__ == "__main__":
+    print(summary(get_profile()))

@@ -196,6 +196,8 @@ class PPORun:
         bar = tqdm(steps, desc="PPO", initial=start, total=self.settings.steps, unit="step")
         bar.disable = bar.disable or not self.progress
         done = start
+        if done == 0 and self.settings.eval_every and self.heldout:
+            self._write("eval.jsonl", self.held_out_row(0))
         try:
             for step in bar:
                 row = self.step(step)
@@ -393,7 +395,7 @@ class PPORun:
                     own[name].copy_(value)
             self.trainer.optimizer.load_state_dict(state["optimizer"])
             self.trainer.kl_ctl.value = state["kl_coef"]
-        for name, first in (("log.jsonl", done), ("eval.jsonl", done + 1)):
+        for name, first in (("log.jsonl", done), ("eval.jsonl", done + 1 if done else 0)):
             self._truncate(self.out_dir / name, first)
         return done
 

@@ -124,7 +124,7 @@ def test_the_log_and_the_evaluations_are_written(policy, tokenizer, tmp_path):
     wanted |= {"explained_variance", "response_tokens"}
     wanted |= {"seconds_generate", "seconds_score", "seconds_optimise"}
     assert wanted <= rows[0].keys()
-    assert [r["step"] for r in read_jsonl(tmp_path / "eval.jsonl")] == [2, 4]
+    assert [r["step"] for r in read_jsonl(tmp_path / "eval.jsonl")] == [0, 2, 4]
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
