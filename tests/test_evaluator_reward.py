@@ -224,7 +224,7 @@ def check_hacks(evaluator, reference):
             assert evaluator.score(answer, reference).reward <= 0.2, (answer, reference)
     empty = evaluator.score("maximize\n 0\nsubject to\nend", reference)
     assert empty.reward <= 0.06
-    stuffed = [reference] + [f"{k} a{k} + {k + 1} b{k} <= {k}" for k in range(30)]
+    stuffed = [reference] + [f"{k} a{k} + {k + 1} b{k} <= {k}" for k in range(8)]
     body, tail = (
         reference.replace("\nbinary", "\ngeneral").split("\ngeneral")[:2]
         if ("\ngeneral" in reference or "\nbinary" in reference)
@@ -242,7 +242,7 @@ def test_reward_hacks_on_nl4opt(evaluator, nl4opt_path):
 
 def test_reward_hacks_on_generated_problems(evaluator):
     problems = pytest.importorskip("glm_ppo_utils.problems")
-    for problem in problems.generate(100, seed=11):
+    for problem in problems.generate(40, seed=11):
         check_hacks(evaluator, problem.reference)
 
 

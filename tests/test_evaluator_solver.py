@@ -49,7 +49,7 @@ def test_a_solver_used_before_gives_the_same():
 
 
 def test_a_time_limit_is_said():
-    assert solve(parse_lp(market_split()), time_limit=0.05).status == "time limit"
+    assert solve(parse_lp(market_split(3, 30)), time_limit=0.01).status == "time limit"
 
 
 def test_nl4opt_statuses_and_optima_equal_the_file(nl4opt_path):

@@ -35,7 +35,7 @@ from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
+from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
 from glm_ppo_utils.evaluator.program import Floats, LinearProgram, close
 
@@ -202,12 +202,12 @@ def row_costs(p: Graph, q: Graph, columns: Ints) -> tuple[Ints, Floats]:
     agreeing = agreeing + np.where(ratios > 0, same[..., None], flip[..., None])
     # Of factors that are as good, 1 changes the numbers that were written.
     value = np.where(np.isnan(ratios), -1, 2 * agreeing + (ratios == 1))
-    best = value.argmax(axis=-1)[..., None]
-    scale = np.take_along_axis(ratios, best, axis=-1)[..., 0]
-    count = np.take_along_axis(agreeing, best, axis=-1)[..., 0]
+    best = value.argmax(axis=-1)
+    scale = ratios.reshape(-1, labels)[np.arange(best.size), best.ravel()].reshape(best.shape)
     nowhere = np.isnan(scale)
     scales = np.where(nowhere, np.where(same, 1.0, -1.0), scale)
-    return labels + 1 - both_zero - np.where(nowhere, same | flip, count), scales
+    count = np.where(nowhere, same | flip, value.max(axis=-1) // 2)
+    return labels + 1 - both_zero - count, scales
 
 
 def best_of(p: Graph, q: Graph, columns: Ints) -> Matching:

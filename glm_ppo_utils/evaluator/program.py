@@ -310,6 +310,8 @@ def _substitute(program: LinearProgram) -> LinearProgram:
 
     An equation with two such variables, or a variable with two such equations, is left alone.
     """
+    if not (program.row_lower == program.row_upper).any():
+        return program
     found = _defined(program)
     alone = (found.sum(axis=1) == 1)[:, None] & (found.sum(axis=0) == 1)
     rows, columns = np.nonzero(found & alone)

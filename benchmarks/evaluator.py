@@ -1,0 +1,172 @@
+"""How fast the evaluator is, beside the ways it replaces; one core, one run.
+
+python benchmarks/evaluator.py
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import networkx as nx
+import numpy as np
+
+from glm_ppo_utils.evaluator import Evaluator, LinearProgram, canonical, format_lp, parse_lp
+from glm_ppo_utils.evaluator.graph import match
+from glm_ppo_utils.evaluator.mutants import EDITS, rename, reorder_rows, reorder_variables
+from glm_ppo_utils.evaluator.reward import Reference, grade
+from glm_ppo_utils.evaluator.solver import solve
+from glm_ppo_utils.problems import generate
+
+SUBPROCESS = """
+import sys, highspy
+highs = highspy.Highs()
+highs.setOptionValue("output_flag", False)
+highs.readModel(sys.argv[1])
+highs.run()
+print(highs.getModelStatus(), highs.getObjectiveValue())
+"""
+
+
+def answers(n: int, seed: int = 1) -> list[tuple[str, str]]:
+    """Distinct (answer, reference) pairs: half renamed and reordered, half with an edit."""
+    random = Random(seed)
+    pairs = []
+    for k, problem in enumerate(generate(n, seed=seed)):
+        program = reorder_rows(parse_lp(problem.reference), random)
+        if k % 2:
+            changed = random.choice(list(EDITS.values()))(program, random) or program
+        else:
+            changed = rename(reorder_variables(program, random), random)
+        pairs.append((format_lp(changed), problem.reference))
+    return pairs
+
+
+def rate(pairs: list, score: Callable[[str, str], object]) -> float:
+    """Calls per second."""
+    start = time.perf_counter()
+    for pair in pairs:
+        score(*pair)
+    return len(pairs) / (time.perf_counter() - start)
+
+
+def in_subprocess(answer: str, _: str) -> None:
+    """One Python process per answer, as solver-reward systems that run candidates do."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "answer.lp")
+        path.write_text(answer, encoding="utf-8")
+        subprocess.run([sys.executable, "-c", SUBPROCESS, path], capture_output=True, check=True)
+
+
+def exact_edit_distance(answer: str, reference: str, limit: float = 5.0) -> float | None:
+    """networkx's edit distance of the two graphs; None when the limit is reached."""
+    start = time.perf_counter()
+    found = nx.graph_edit_distance(
+        as_networkx(canonical(parse_lp(answer))),
+        as_networkx(canonical(parse_lp(reference))),
+        node_match=lambda a, b: a == b,
+        edge_match=lambda a, b: a == b,
+        timeout=limit,
+    )
+    return found if time.perf_counter() - start < limit else None
+
+
+def as_networkx(program: LinearProgram) -> nx.Graph:
+    graph = nx.Graph()
+    for j, cost in enumerate(program.cost.tolist()):
+        label = (program.lower[j], program.upper[j], bool(program.integer[j]))
+        graph.add_node(f"variable {j}", label=(cost, *label))
+    for i, row in enumerate(program.matrix):
+        label = (program.row_lower[i], program.row_upper[i])
+        graph.add_node(f"row {i}", label=label)
+        for j in np.flatnonzero(row):
+            graph.add_edge(f"row {i}", f"variable {j}", label=row[j])
+    return graph
+
+
+def dense(n: int, random: Random) -> LinearProgram:
+    """n variables, n rows, a third of the coefficients nonzero."""
+    matrix = np.array(
+        [[random.choice([0, 0, random.randint(1, 9)]) for _ in range(n)] for _ in range(n)]
+    )
+    return LinearProgram(
+        maximize=True,
+        objective=np.array([float(random.randint(1, 30)) for _ in range(n)]),
+        offset=0.0,
+        matrix=matrix.astype(float) + np.eye(n),
+        row_lower=np.full(n, -np.inf),
+        row_upper=np.array([float(random.randint(20, 400)) for _ in range(n)]),
+        lower=np.zeros(n),
+        upper=np.full(n, np.inf),
+        integer=np.zeros(n, dtype=bool),
+        names=tuple(f"x{j}" for j in range(n)),
+        row_names=("",) * n,
+    )
+
+
+def milliseconds(call: Callable[[], object], times: int) -> float:
+    """Median time of a call."""
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return 1000 * statistics.median(taken)
+
+
+def compare_rates() -> None:
+    pairs = answers(1000)
+    evaluator = Evaluator()
+    evaluator.score_batch(*([reference for _, reference in pairs],) * 2)  # reads the references
+    ours = rate(pairs, evaluator.score)
+    objective = rate(pairs, lambda answer, _: solve(parse_lp(answer)))
+    one_process = rate(pairs[:20], in_subprocess)
+    print(f"evaluator, distinct answers         {ours:8.0f} scores/s")
+    print(f"evaluator, answers seen before      {rate(pairs, evaluator.score):8.0f} scores/s")
+    print(f"objective only, in process          {objective:8.0f} scores/s")
+    print(f"(a) a Python process per answer     {one_process:8.1f} scores/s")
+    print(f"evaluator / (a)                     {ours / one_process:8.0f}")
+    print(f"evaluator / objective only          {ours / objective:8.2f}")
+
+
+def compare_distances() -> None:
+    pairs = answers(12)[1::2]
+    for name, distance in (
+        ("ours", lambda a, b: match(canonical(parse_lp(a)), canonical(parse_lp(b)))),
+        ("networkx", exact_edit_distance),
+    ):
+        start = time.perf_counter()
+        unfinished = sum(distance(*pair) is None for pair in pairs)
+        seconds = (time.perf_counter() - start) / len(pairs)
+        print(f"distance by {name:9s} {1000 * seconds:9.1f} ms a pair, {unfinished} over 5 s")
+
+
+def growth() -> None:
+    print("size     parse  canonical  distance     solve     score   (ms, one edit)")
+    random = Random(3)
+    for n in (2, 4, 5, 6, 10, 20, 40, 60):
+        program = dense(n, random)
+        wrong = replace(reorder_variables(reorder_rows(program, random), random), maximize=False)
+        text, answer = format_lp(program), format_lp(rename(wrong, random))
+        read = parse_lp(answer)
+        reference = Reference.read(text)
+        p, times = canonical(read), 5 if n >= 20 else 30
+        parts = [
+            milliseconds(lambda t=answer: parse_lp(t), times),
+            milliseconds(lambda t=read: canonical(t), times),
+            milliseconds(lambda p=p, q=reference.reduced: match(p, q), times),
+            milliseconds(lambda t=read: solve(t), times),
+            milliseconds(lambda a=answer, r=reference: grade(a, r), times),
+        ]
+        print(f"{n:2d} x {n:2d} " + " ".join(f"{part:9.2f}" for part in parts))
+
+
+if __name__ == "__main__":
+    compare_rates()
+    compare_distances()
+    growth()
