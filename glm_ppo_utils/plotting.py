@@ -275,12 +275,13 @@ def annotators(grades: pd.DataFrame) -> Figure:
     """Grades and ranks of the same answers (index) by several people (columns)."""
     figure, axes = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
     ranks = grades.rank(ascending=False)
-    styles = zip(grades, "osD^", (POLICY, REWARD, VALUE, KL), strict=True)
+    # People play no role in PPO, so their colours are those of no role.
+    styles = zip(grades, "osD^", ("#000000", "#56B4E9", "#8C510A", "#542788"), strict=True)
     for i, (name, marker, colour) in enumerate(styles):
         axes[0].plot(grades.index, grades[name], marker=marker, color=colour)
         shift = 0.08 * (i - 1.5)  # so that equal ranks stay visible
         axes[1].plot(grades.index, ranks[name] + shift, marker=marker, color=colour, label=name)
-    axes[0].set(title="Raw grades disagree", ylabel="grade (own scale)", yscale="symlog")
+    axes[0].set(title="Raw grades disagree", ylabel="grade (log axis)", yscale="symlog")
     axes[0].set_yticks([0, 1, 2, 5, 10, 20, 50, 100], [0, 1, 2, 5, 10, 20, 50, 100])
     axes[1].set(title="Rankings agree", ylabel="rank (1 is best)")
     axes[1].invert_yaxis()
@@ -363,10 +364,13 @@ def clipped_objective(surrogate, clip: float = 0.2, points: pd.DataFrame | None 
         ax.set_xticks([0.4, 0.6, 0.8, 1, 1.2, 2, 3, 5], [0.4, 0.6, 0.8, 1, 1.2, 2, 3, 5])
         ax.minorticks_off()
         if points is not None:
-            for word, row in points[points.advantage * sign > 0].iterrows():
+            above = False
+            for word, row in points[points.advantage * sign > 0].sort_values("ratio").iterrows():
                 at = (row.ratio, surrogate(row.ratio, sign, clip))
                 ax.plot(*at, "o", color=REWARD, markersize=9)
-                ax.annotate(word, at, (6, -16), textcoords="offset points", fontsize=12)
+                above = not above  # so that neighbours do not hide each other
+                offset = dict(xytext=(0, 9 if above else -22), textcoords="offset points")
+                ax.annotate(word, at, **offset, ha="center", fontsize=13, fontweight="bold")
     axes[0].legend(loc="upper left")
     return figure
 
@@ -395,5 +399,6 @@ def rollout(table: pd.DataFrame) -> Figure:
     axes[1].set_ylabel("reward still to come")
     axes[2].set_ylabel("advantage (reward)")
     axes[0].legend()
-    axes[1].legend()
+    axes[1].margins(y=0.3)
+    axes[1].legend(loc="upper left")
     return figure

@@ -150,13 +150,30 @@ FEATURES = (
     "numbers of the problem that are used (share)",
     "numbers that are not in the problem",
     "rows",
-    "goal as in the problem (0 or 1)",
+    "goal as in the problem, by its words (0 or 1)",
     ">= rows beyond the 'at least' phrases",
-    "whole-number section as in the problem (0 or 1)",
+    "whole-number section, by its words (0 or 1)",
 )
-_AT_LEAST = ("at least", "no less", "not fall below", "not be less", "not less", "no fewer")
-_HIGH = ("maxim", "as high", "as large", "as much", "as great", "highest", "largest")
-_WHOLE = ("whole", "part", "pieces", "in full", "cut")
+_AT_LEAST = (
+    "at least",
+    "no less",
+    "no fewer",
+    "be less",
+    "be fewer",
+    "not fall below",
+    "a minimum",
+)
+_HIGH = ("maxim", "as high")  # so "a maximum of 65 hours" misleads it
+_WHOLE = (
+    "whole",
+    "in part",
+    "in full",
+    "unfinished",
+    "not allowed",
+    "cannot be used",
+    "cut",
+    "split",
+)
 
 
 def features(text: str, answer: str) -> Floats:
