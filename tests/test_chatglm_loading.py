@@ -141,11 +141,13 @@ def test_folder_loads_like_a_published_checkpoint(saved):
     assert done.stdout.split() == ["ChatGLMForConditionalGeneration", "True"] * 2, done.stderr
 
 
-def test_saved_folder_is_complete_and_names_no_path(saved):
-    config = json.loads((saved / "config.json").read_text())
+def test_saved_folder_is_complete_and_names_no_path(saved, policy, tmp_path):
+    folder = save_checkpoint(policy, load_tokenizer(saved), tmp_path / "again")
+    assert {path.name for path in folder.iterdir()} == {path.name for path in saved.iterdir()}
+    config = json.loads((folder / "config.json").read_text())
     for target in config["auto_map"].values():
-        assert (saved / f"{target.split('.')[0]}.py").is_file()
-    for path in (saved / "config.json", saved / "tokenizer_config.json"):
+        assert (folder / f"{target.split('.')[0]}.py").is_file()
+    for path in folder.glob("*.json"):
         assert str(saved.parent) not in path.read_text()
 
 
@@ -177,23 +179,50 @@ def test_failed_save_leaves_the_old_folder(saved, policy, tmp_path, monkeypatch)
 
 def test_folders_of_one_name_keep_their_own_code(saved, tmp_path):
     """Two folders called ``policy``, one with other code, loaded in turn and both used after."""
+    right, wrong = "even * cos - odd * sin", "even * cos + odd * sin"
     other = tmp_path / "policy"
     shutil.copytree(saved, other)
     code = other / "modeling_chatglm.py"
-    changed = code.read_text().replace("F.silu(gate) * up", "F.relu(gate) * up")
-    code.write_text(changed)
+    original = code.read_text()
+    code.write_text(original.replace(right, wrong))
     first, second, third = load_policy(saved), load_policy(other), load_policy(saved)
     ids = batch()
     assert torch.equal(first(ids).logits, third(ids).logits)
     assert not torch.equal(first(ids).logits, second(ids).logits)
-    # the same folder, its code changed back at once: same size but for one word, same second
-    code.write_text(changed.replace("F.relu(gate) * up", "F.silu(gate) * up"))
+    # each is saved with the code it was loaded with
+    for model, line in ((first, right), (second, wrong)):
+        folder = save_checkpoint(model, None, tmp_path / "again")
+        assert line in (folder / "modeling_chatglm.py").read_text()
+    # the same folder with its code changed back at once: same size, same second
+    code.write_text(original)
     assert torch.equal(load_policy(other)(ids).logits, first(ids).logits)
 
 
-def test_first_policy_still_checkpoints_after_a_second_was_loaded(saved):
-    first = load_policy(saved)
-    load_policy(saved)
+def plain_load(folder: Path) -> torch.nn.Module:
+    return AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+
+
+def test_loading_leaves_the_import_system_as_it_was(saved):
+    """Plain ``from_pretrained`` before and after works, on the shared cache."""
+    from transformers import dynamic_module_utils
+
+    for _ in range(2):
+        state = list(sys.path), sys.dont_write_bytecode, dynamic_module_utils.HF_MODULES_CACHE
+        assert same(load_policy(saved).state_dict(), plain_load(saved).state_dict())
+        load_tokenizer(saved)
+        assert same(plain_load(saved).state_dict(), load_policy(saved).state_dict())
+        sys.path[:] = [path for path in sys.path if path in state[0]]  # transformers adds its own
+        assert state == (
+            list(sys.path),
+            sys.dont_write_bytecode,
+            dynamic_module_utils.HF_MODULES_CACHE,
+        )
+
+
+@pytest.mark.parametrize("load", [load_policy, plain_load])
+def test_first_policy_still_checkpoints_after_a_second_was_loaded(saved, load):
+    first = load(saved)
+    load(saved)
     first.gradient_checkpointing_enable()
     assert gradient_checkpointing_is_on(first)
 

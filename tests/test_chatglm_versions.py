@@ -134,6 +134,7 @@ def test_patch_generates_the_same_tokens(expected, transformers):
     tokens = version_lab.generate_with_patch(transformers)
     assert tokens["padded"] == tokens["single"] == expected["unpatched"]
     assert tokens["tokenized"] == expected["tokenized"] and tokens["mask"] == expected["mask"]
+    assert [call["tokens"] for call in tokens["layer_0"]][1:] == [1] * 5  # the cache is used
     if transformers != "4.40.0":
         assert isinstance(tokens["unpatched"], str)  # without the patch it fails
 

@@ -6,7 +6,6 @@ the published ChatGLM3, with nothing of this package installed.
 """
 
 import hashlib
-import inspect
 import json
 import os
 import shutil
@@ -144,7 +143,8 @@ def _code_of(cls: type) -> list[Path]:
     modules = {name.removesuffix(".py") for name in CODE_FILES}
     for ancestor in cls.__mro__:
         if ancestor.__module__.rpartition(".")[2] in modules:
-            home = Path(inspect.getfile(ancestor)).parent
+            # Where the function was compiled from; the module of that name may be another by now.
+            home = Path(ancestor.__init__.__code__.co_filename).parent
             ours = home == Path(__file__).parent
             return [home / name for name in CODE_FILES] if ours else _remote_files(home)
     return []

@@ -14,10 +14,10 @@ PATCH_TESTED = ("4.40.0", "4.52.4")
 def patch_generation(model: nn.Module, tokenizer: object = None) -> None:
     """Let ChatGLM's code of 2023-12 generate under newer versions of transformers.
 
-    Three things of this one model and tokenizer are changed, in memory only: the cache is read
-    from the model's output instead of through a private method of transformers; the tokenizer
-    drops the argument ``padding_side``, which its ``_pad`` does not know; the configuration says
-    ``num_hidden_layers``. The pin is the safer fix: this one is for who cannot pin.
+    Two things of this one model and tokenizer are changed, in memory only: the cache is read from
+    the model's output instead of through a private method of transformers, and the tokenizer
+    drops the argument ``padding_side``, which its ``_pad`` does not know. The pin is the safer
+    fix: this one is for who cannot pin.
 
     Parameters
     ----------
@@ -40,7 +40,6 @@ def patch_generation(model: nn.Module, tokenizer: object = None) -> None:
     model = getattr(model, "pretrained_model", model)
     model = model.get_base_model() if hasattr(model, "get_base_model") else model
     model._update_model_kwargs_for_generation = MethodType(next_step, model)
-    model.config.num_hidden_layers = model.config.num_layers
     if tokenizer is not None:
         tokenizer._pad = MethodType(_pad_left, tokenizer)
 

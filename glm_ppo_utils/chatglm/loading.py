@@ -6,6 +6,7 @@ published code that the pinned transformers understands. GPT-2 or Llama pass thr
 functions untouched.
 """
 
+import atexit
 import errno
 import json
 import os
@@ -15,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -58,6 +60,7 @@ PUBLISHED = {
 }
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 ADAPTER = "adapter_config.json"
+REMOTE = dynamic_module_utils.TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 
 def load_tokenizer(
@@ -71,7 +74,7 @@ def load_tokenizer(
         If it is not there or cannot be read.
     """
     name, revision = _resolve(name_or_path, revision)
-    with _one_line_errors(name), _remote_code(name):
+    with _one_line_errors(name), _remote_code():
         return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=True)
 
 
@@ -96,8 +99,8 @@ def load_policy(
         By default float32 on a CPU and bfloat16 on a GPU, whatever the configuration says:
         ChatGLM's says float16, which a CPU hardly computes with.
     lora
-        A ``peft.LoraConfig``, or its arguments as a mapping or dataclass. The target defaults to
-        ``query_key_value`` on ChatGLM.
+        A ``peft.LoraConfig``, or its arguments as a mapping or dataclass. Without a target PEFT
+        takes ``query_key_value`` on ChatGLM.
     device_map
         As in transformers, to spread a model over several GPUs. By default the model goes to the
         one GPU there is, or stays on the CPU.
@@ -115,7 +118,7 @@ def load_policy(
     if (Path(name) / ADAPTER).is_file():
         return _load_adapter(Path(name), dtype, device_map)
     _check_disk(name, revision)
-    with _one_line_errors(name), _remote_code(name):
+    with _one_line_errors(name), _remote_code():
         _check_folder(name)
         model, info = AutoModelForCausalLM.from_pretrained(
             name,
@@ -232,8 +235,6 @@ def _lora_config(lora: LoraConfig | Mapping | object, model: PreTrainedModel) ->
         arguments = asdict(lora) if is_dataclass(lora) else dict(lora)
         lora = LoraConfig(**{"task_type": "CAUSAL_LM", **arguments})
     is_chatglm = model.config.model_type == "chatglm"
-    if is_chatglm and lora.target_modules is None:
-        lora.target_modules = {"query_key_value"}
     if is_chatglm and "lm_head" in (lora.modules_to_save or ()):
         raise ValueError(
             "modules_to_save names lm_head, which PEFT would silently ignore: on ChatGLM the "
@@ -384,32 +385,42 @@ def _os_error(name: str, error: OSError) -> str:
 
 
 @contextmanager
-def _remote_code(name: str) -> Iterator[None]:
-    """Import a checkpoint's code so that it is this checkpoint's, wherever the cache lies.
+def _remote_code() -> Iterator[None]:
+    """Import the code of a checkpoint from a place of its own.
 
-    transformers copies the code to a cache and imports it under the folder's name, into the same
-    module every time: of two folders called ``policy``, the second would change the globals of the
-    first one's model. Here each load gets fresh modules, compiled from source; and a cache that
-    cannot be written is replaced by a temporary one.
+    transformers copies the code to a cache that all processes share and imports it, under the
+    folder's name, into the same module every time: of two folders called ``policy``, one would
+    change the code of the other's model. Here each load has its own copy and its own modules, and
+    nothing is written to the user's cache.
     """
-    if not _is_writable(Path(dynamic_module_utils.HF_MODULES_CACHE)):
-        dynamic_module_utils.HF_MODULES_CACHE = tempfile.mkdtemp(prefix="chatglm-code-")
-    module = Path(name).name if Path(name).is_dir() else name.replace("/", ".")
-    prefix = f"transformers_modules.{module}."
-    before = {key: sys.modules.pop(key) for key in list(sys.modules) if key.startswith(prefix)}
-    no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    cache = tempfile.mkdtemp(dir=_code_folder())
+    before = {key: sys.modules.pop(key) for key in list(sys.modules) if _is_remote(key)}
+    shared, dynamic_module_utils.HF_MODULES_CACHE = dynamic_module_utils.HF_MODULES_CACHE, cache
+    bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    sys.path.insert(0, cache)
     try:
         yield
     finally:
-        sys.dont_write_bytecode = no_bytecode
-        for key, value in before.items():  # saving a model looks its module up here
+        sys.path.remove(cache)
+        sys.dont_write_bytecode = bytecode
+        dynamic_module_utils.HF_MODULES_CACHE = shared
+        # The new modules stay: saving a model looks them up. Their common parent does not, as it
+        # would hide the shared cache from a later `from_pretrained` of the user's own.
+        sys.modules.pop(REMOTE, None)
+        for key, value in before.items():
             sys.modules.setdefault(key, value)
 
 
-def _is_writable(folder: Path) -> bool:
-    while not folder.exists():
-        folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK)
+def _is_remote(module: str) -> bool:
+    return module.split(".")[0] == REMOTE
+
+
+@lru_cache(maxsize=1)
+def _code_folder() -> str:
+    """Where this process keeps the code of checkpoints; removed when it ends."""
+    folder = tempfile.mkdtemp(prefix="chatglm-code-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _some(names: list[str]) -> str:

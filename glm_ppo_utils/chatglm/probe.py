@@ -319,7 +319,10 @@ def look(s: Subject) -> Iterator[dict]:
     """Everything about how generation fails, as one row; `version_lab` explains its parts."""
     yield {
         "extract_past": extract_past(s),
-        "layer_0": {"cache": layer_0(s), "no_cache": layer_0(s, use_cache=False)},
+        "layer_0": {
+            "cache": layer_0(s.load(), s.batch()),
+            "no_cache": layer_0(s.load(), s.batch(), use_cache=False),
+        },
         "traceback": {
             "single": failure(s.load(), s.batch()),
             "padded": failure(s.load(), s.batch(TEXTS)),
@@ -347,9 +350,8 @@ def extract_past(s: Subject) -> dict:
     }
 
 
-def layer_0(s: Subject, use_cache: bool = True) -> list[dict]:
-    """What layer 0 gets as its cache, call by call."""
-    model = s.load()
+def layer_0(model: nn.Module, batch: dict[str, torch.Tensor], **options) -> list[dict]:
+    """What layer 0 gets as its cache in a generation, call by call."""
     received = []
 
     def record(module, arguments, keywords):
@@ -359,7 +361,7 @@ def layer_0(s: Subject, use_cache: bool = True) -> list[dict]:
         received.append({"call": len(received) + 1, "tokens": tokens, "kv_cache": cache})
 
     model.transformer.encoder.layers[0].register_forward_pre_hook(record, with_kwargs=True)
-    failure(model, s.batch(), use_cache=use_cache)
+    failure(model, batch, **options)
     return received
 
 
@@ -403,6 +405,7 @@ def patched(s: Subject) -> dict:
         "padded": generate(model, s.batch(TEXTS)).tolist(),
         "single": [generate(model, s.batch([text]))[0].tolist() for text in TEXTS],
         "tokenized": generate(model, dict(tokens)).tolist(),
+        "layer_0": layer_0(model, s.batch()),
         "mask": tokens["attention_mask"].tolist(),
     }
 

@@ -314,7 +314,8 @@ def generate_with_patch(transformers: str) -> dict:
     dict
         ``single`` and ``padded``: the new tokens of each prompt, alone and in one left-padded
         batch; ``tokenized`` and ``mask``: the same for texts that the tokenizer padded;
-        ``unpatched``: as ``padded`` without the patch, or the exception.
+        ``layer_0``: as from `what_layer_0_receives`; ``unpatched``: as ``padded`` without the
+        patch, or the exception.
     """
     return _look(transformers)["patched"]
 
