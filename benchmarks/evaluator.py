@@ -135,15 +135,23 @@ def compare_rates() -> None:
 
 
 def compare_distances() -> None:
-    pairs = answers(12)[1::2]
-    for name, distance in (
-        ("ours", lambda a, b: match(canonical(parse_lp(a)), canonical(parse_lp(b)))),
-        ("networkx", exact_edit_distance),
-    ):
-        start = time.perf_counter()
-        unfinished = sum(distance(*pair) is None for pair in pairs)
-        seconds = (time.perf_counter() - start) / len(pairs)
-        print(f"distance by {name:9s} {1000 * seconds:9.1f} ms a pair, {unfinished} over 5 s")
+    """Both distances on wrong answers to generated problems, and on three larger programs."""
+    random = Random(4)
+    larger = []
+    for _ in range(3):
+        program = dense(8, random)
+        wrong = reorder_variables(replace(program, maximize=False), random)
+        larger.append((format_lp(wrong), format_lp(program)))
+    for size, pairs in (("generated", answers(12)[1::2]), ("8 x 8", larger)):
+        for name, distance in (
+            ("ours", lambda a, b: match(canonical(parse_lp(a)), canonical(parse_lp(b)))),
+            ("networkx", exact_edit_distance),
+        ):
+            start = time.perf_counter()
+            unfinished = sum(distance(*pair) is None for pair in pairs)
+            seconds = (time.perf_counter() - start) / len(pairs)
+            over = f"{unfinished} of {len(pairs)} over 5 s"
+            print(f"distance, {size:9s} {name:9s} {1000 * seconds:9.1f} ms a pair, {over}")
 
 
 def growth() -> None:
