@@ -40,7 +40,7 @@ ARCHITECTURE = {
 }
 # Many small steps: with batches of 32 a model this small hardly learns to copy in the same time.
 SETTINGS = SFTSettings(
-    steps=10_000, batch_size=8, learning_rate=1e-3, problems=40_000, eval_every=1000
+    steps=10_000, batch_size=8, learning_rate=1e-3, problems=40_000, eval_every=1250
 )
 
 
