@@ -354,23 +354,25 @@ def clipped_objective(surrogate, clip: float = 0.2, points: pd.DataFrame | None 
         Columns ``ratio``, ``advantage``; index: the words to mark. Drawn per unit of advantage.
     """
     figure, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
-    ratio = pd.Series([i / 100 for i in range(30, 511)])
+    ratio = pd.Series([i / 100 for i in range(40, 281)])
     for ax, sign, name in zip(axes, (1, -1), ("positive", "negative"), strict=True):
         ax.plot(ratio, sign * ratio, ":", color=REFERENCE, label="unclipped")
         ax.plot(ratio, surrogate(ratio, sign, clip), color=POLICY, label="clipped objective")
         ax.axvspan(1 - clip, 1 + clip, color=EXACT, alpha=0.15, label=f"within 1 ± {clip}")
         ax.set(xlabel="ratio: new / old probability", ylabel="objective per |advantage|")
         ax.set(title=f"{name} advantage", xscale="log")
-        ax.set_xticks([0.4, 0.6, 0.8, 1, 1.2, 2, 3, 5], [0.4, 0.6, 0.8, 1, 1.2, 2, 3, 5])
+        ax.set_xticks([0.4, 0.6, 0.8, 1, 1.2, 1.5, 2, 2.5], [0.4, 0.6, 0.8, 1, 1.2, 1.5, 2, 2.5])
+        ax.margins(y=0.15)
         ax.minorticks_off()
         if points is not None:
-            above = False
-            for word, row in points[points.advantage * sign > 0].sort_values("ratio").iterrows():
+            marked = points[points.advantage * sign > 0].sort_values("ratio")
+            for i, (word, row) in enumerate(marked.iterrows()):
                 at = (row.ratio, surrogate(row.ratio, sign, clip))
                 ax.plot(*at, "o", color=REWARD, markersize=9)
-                above = not above  # so that neighbours do not hide each other
-                offset = dict(xytext=(0, 9 if above else -22), textcoords="offset points")
-                ax.annotate(word, at, **offset, ha="center", fontsize=13, fontweight="bold")
+                height = (22 + 11 * i) * (1 if i % 2 == 0 else -1)  # neighbours stay apart
+                offset = dict(xytext=(0, height), textcoords="offset points")
+                line = dict(arrowstyle="-", color=REWARD)
+                ax.annotate(word, at, **offset, ha="center", va="center", arrowprops=line)
     axes[0].legend(loc="upper left")
     return figure
 

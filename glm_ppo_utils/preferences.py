@@ -360,8 +360,8 @@ def policy_loss(
 def value_loss(values: Floats, old_values: Floats, returns: Floats, clip: float = 0.2) -> float:
     """Half the mean squared error, the larger of plain and clipped, of values ``[T]``.
 
-    The clipped one lets a value move by at most `clip` from where it was at the rollout (as in the
-    code that came with Schulman et al. 2017; the paper does not have it).
+    The clipped one lets a value move by at most `clip` from where it was at the rollout. It comes
+    from OpenAI's baselines (ppo2); the paper of Schulman et al. (2017) does not have it.
     """
     clipped = np.clip(values, old_values - clip, old_values + clip)
     return 0.5 * np.maximum((values - returns) ** 2, (clipped - returns) ** 2).mean()
