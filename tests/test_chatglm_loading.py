@@ -202,21 +202,38 @@ def plain_load(folder: Path) -> torch.nn.Module:
     return AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
 
 
-def test_loading_leaves_the_import_system_as_it_was(saved):
-    """Plain ``from_pretrained`` before and after works, on the shared cache."""
-    from transformers import dynamic_module_utils
+def test_plain_loading_works_before_and_after(saved, tmp_path):
+    """Ours and ``from_pretrained`` in turn, on folders of two names; nothing of ours is left.
 
-    for _ in range(2):
-        state = list(sys.path), sys.dont_write_bytecode, dynamic_module_utils.HF_MODULES_CACHE
-        assert same(load_policy(saved).state_dict(), plain_load(saved).state_dict())
-        load_tokenizer(saved)
-        assert same(plain_load(saved).state_dict(), load_policy(saved).state_dict())
-        sys.path[:] = [path for path in sys.path if path in state[0]]  # transformers adds its own
-        assert state == (
-            list(sys.path),
-            sys.dont_write_bytecode,
-            dynamic_module_utils.HF_MODULES_CACHE,
-        )
+    The code imports a file of its own, as ChatGLM's published code does.
+    """
+    for name in ("one", "other"):
+        shutil.copytree(saved, tmp_path / name)
+        (tmp_path / name / "helper.py").write_text("ANSWER = 42\n")
+        with (tmp_path / name / "modeling_chatglm.py").open("a") as code:
+            code.write("\nfrom .helper import ANSWER\n")
+    script = (
+        "import sys, torch\n"
+        "from transformers import AutoModelForCausalLM\n"
+        "from glm_ppo_utils.chatglm import load_policy, save_checkpoint\n"
+        "def plain(folder):\n"
+        "    return AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)\n"
+        "ids = torch.arange(6)[None]\n"
+        "one, other = sys.argv[1:]\n"
+        "loads = (load_policy, one), (plain, other), (load_policy, other), (plain, one)\n"
+        "models = [load(folder).eval() for load, folder in loads]\n"
+        "print([torch.equal(model(ids).logits, models[0](ids).logits) for model in models])\n"
+        "print([path for path in sys.path if 'chatglm-code-' in path])\n"
+        "load_policy(save_checkpoint(models[0], None, one))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "one"), str(tmp_path / "other")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HOME": str(tmp_path / "home")},
+    )
+    assert done.stdout.splitlines() == ["[True, True, True, True]", "[]"], done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("load", [load_policy, plain_load])

@@ -396,13 +396,11 @@ def _remote_code() -> Iterator[None]:
     cache = tempfile.mkdtemp(dir=_code_folder())
     before = {key: sys.modules.pop(key) for key in list(sys.modules) if _is_remote(key)}
     shared, dynamic_module_utils.HF_MODULES_CACHE = dynamic_module_utils.HF_MODULES_CACHE, cache
-    bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     sys.path.insert(0, cache)
     try:
         yield
     finally:
         sys.path.remove(cache)
-        sys.dont_write_bytecode = bytecode
         dynamic_module_utils.HF_MODULES_CACHE = shared
         # The new modules stay: saving a model looks them up. Their common parent does not, as it
         # would hide the shared cache from a later `from_pretrained` of the user's own.
