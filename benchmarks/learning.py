@@ -7,6 +7,7 @@ Writes ``notebooks/runs/learning.csv`` (a row per seed) and ``notebooks/runs/lea
 """
 
 import argparse
+import json
 import platform
 import shutil
 import time
@@ -25,7 +26,6 @@ from glm_ppo_utils.pipeline import (
     ppo_settings,
     runs_dir,
     sft_policy,
-    train_sft_policy,
     training_problems,
 )
 from glm_ppo_utils.ppo import PPORun, read_jsonl
@@ -35,11 +35,9 @@ OUT = ROOT / "notebooks" / "runs"
 
 
 def one_seed(profile: Profile, seed: int) -> tuple[dict, pd.DataFrame]:
-    """Train SFT and PPO from scratch with one seed; its row of numbers and its curve."""
-    start = time.perf_counter()
-    train_sft_policy(profile, seed, progress=False)
-    sft_seconds = time.perf_counter() - start
-    folder = sft_policy(profile, seed)
+    """SFT (unless it is at hand) and PPO with one seed; its row of numbers and its curve."""
+    folder = sft_policy(profile, seed, progress=False)
+    sft_seconds = json.loads((folder.parent / "sft_log.json").read_text())[-1]["seconds"]
     out_dir = runs_dir(profile) / f"learning-seed{seed}"
     shutil.rmtree(out_dir, ignore_errors=True)
     run = PPORun(

@@ -181,10 +181,13 @@ def unpack(folder: Path) -> Path:
             raise ValueError(
                 f"{FOLDER / name} is not the file that made.json describes; restore it"
             )
-    write_checkpoint(folder, made["architecture"], FOLDER / VOCABULARY_FILE)
-    model = load_policy(folder)
+    # Another name until the weights are in: `folder` must never hold an untrained model.
+    empty = write_checkpoint(
+        folder.with_name(folder.name + "-empty"), made["architecture"], FOLDER / VOCABULARY_FILE
+    )
+    model, tokenizer = load_policy(empty), load_tokenizer(empty)
     model.load_state_dict(load_file(FOLDER / WEIGHTS))
-    return save_checkpoint(model, load_tokenizer(folder), folder)
+    return save_checkpoint(model, tokenizer, folder)
 
 
 def _sha256(path: Path) -> str:

@@ -54,14 +54,14 @@ class PPOSettings:
         Steps between checkpoints.
     """
 
-    steps: int = 120
-    batch_size: int = 64
-    mini_batch_size: int = 16
-    epochs: int = 4
-    max_new_tokens: int = 128
-    policy_lr: float = 1e-4
+    steps: int = 70
+    batch_size: int = 128
+    mini_batch_size: int = 32
+    epochs: int = 2
+    max_new_tokens: int = 96
+    policy_lr: float = 2e-4
     value_lr: float = 5e-3
-    value_warmup: int = 0
+    value_warmup: int = 5
     value_coef: float = 0.5
     clip: float = 0.2
     value_clip: float = 0.2
@@ -70,7 +70,7 @@ class PPOSettings:
     kl_coef: float = 0.05
     kl_target: float | None = None
     max_grad_norm: float = 1.0
-    eval_every: int = 20
+    eval_every: int = 10
     eval_problems: int = 200
     checkpoint_every: int = 20
     rollout_batch_size: int = 128
@@ -93,17 +93,22 @@ class ResponseTrainer(PPOTrainer):
     and less to compute: `test_ppo.py` compares the two.
     """
 
+    def prepare_model_inputs(self, queries, responses):
+        """As TRL's; also fixes the number of response columns for this batch."""
+        self.width = max(len(r) for r in responses)
+        return super().prepare_model_inputs(queries, responses)
+
     def batched_forward_pass(
         self, model, queries, responses, model_inputs, return_logits=False, response_masks=None
     ):
         """Log-probabilities, logits, values and mask, each ``[batch, longest response]``."""
         model.eval()  # no dropout, so that the first ratio of every batch is exactly 1
-        width = max(len(r) for r in responses)
+        width = self.width
         parts = []
         for start in range(0, len(queries), self.config.mini_batch_size):
             rows = slice(start, start + self.config.mini_batch_size)
             inputs = {name: value[rows] for name, value in model_inputs.items()}
-            inputs = _without_empty_columns(inputs)
+            inputs = _without_empty_columns(inputs, keep=width + 1)
             logits, _, values = model(**inputs)
             logits = logits[:, -width - 1 : -1]
             logprobs = logprobs_from_logits(logits, inputs["input_ids"][:, -width:])
@@ -116,9 +121,10 @@ class ResponseTrainer(PPOTrainer):
         return torch.cat(logprobs), logits, torch.cat(values), mask
 
 
-def _without_empty_columns(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Drop leading columns in which every row is padding."""
-    first = int(inputs["attention_mask"].any(dim=0).nonzero()[0])
+def _without_empty_columns(inputs: dict[str, torch.Tensor], keep: int) -> dict:
+    """Drop leading columns in which every row is padding, but none of the last `keep`."""
+    mask = inputs["attention_mask"]
+    first = min(int(mask.any(dim=0).nonzero()[0]), mask.shape[1] - keep)
     return {name: value[:, first:] for name, value in inputs.items()}
 
 

@@ -1,5 +1,6 @@
 """The PPO loop on models of a few thousand parameters, ChatGLM and GPT-2 alike."""
 
+import copy
 import json
 import math
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, set_seed
 from trl import PPOTrainer
 
 from glm_ppo_utils.chatglm import add_value_head, load_policy, write_checkpoint
@@ -136,22 +137,48 @@ def test_only_the_value_head_learns_during_its_warm_up(policy, tokenizer, tmp_pa
     assert all("v_head" in name for name in moved)
 
 
-def test_response_columns_give_the_numbers_of_trls_own_pass(policy, tokenizer, tmp_path):
+@pytest.fixture
+def ragged(policy, tokenizer, tmp_path):
+    """A run and rollouts whose responses differ in length, the longest in the first mini-batch."""
     run = make_run(policy, tokenizer, tmp_path)
+    lengths = (6, 1, 3, 5, 2, 2, 1, 4)
     rollouts = run.rollout(WORDS[:8])
+    return run, [
+        replace(r, response=r.response[:n]) for r, n in zip(rollouts, lengths, strict=True)
+    ]
+
+
+def test_response_columns_give_the_numbers_of_trls_own_pass(ragged):
+    run, rollouts = ragged
     queries, responses = [r.query for r in rollouts], [r.response for r in rollouts]
     inputs = run.trainer.prepare_model_inputs(queries, responses)
-    arguments = (run.policy, queries, responses, inputs)
-    with torch.no_grad():
-        ours = run.trainer.batched_forward_pass(*arguments, return_logits=True)
-        stock = PPOTrainer.batched_forward_pass(run.trainer, *arguments, return_logits=True)
-    width = ours[0].shape[1]
-    mask = stock[3].bool()
-    assert mask.sum() == ours[3].sum() == sum(len(r) for r in responses)
-    for mine, theirs in zip(ours[:3], stock[:3], strict=True):
-        kept = mine[ours[3].bool()]
-        assert torch.allclose(kept, theirs[mask], atol=1e-5)
-    assert width == max(len(r) for r in responses)
+    for rows in (slice(0, 8), slice(4, 8)):
+        part = {name: value[rows] for name, value in inputs.items()}
+        arguments = (run.policy, queries[rows], responses[rows], part)
+        with torch.no_grad():
+            ours = run.trainer.batched_forward_pass(*arguments, return_logits=True)
+            stock = PPOTrainer.batched_forward_pass(run.trainer, *arguments, return_logits=True)
+        mask = stock[3].bool()
+        assert mask.sum() == ours[3].sum() == sum(len(r) for r in responses[rows])
+        for mine, theirs in zip(ours[:3], stock[:3], strict=True):
+            assert mine.shape[1] == 6
+            assert torch.allclose(mine[ours[3].bool()], theirs[mask], atol=1e-5)
+
+
+def test_a_step_gives_the_statistics_of_trls_own_step(ragged, tokenizer, tmp_path):
+    run, rollouts = ragged
+
+    def stats(whose):
+        run_ = make_run(copy.deepcopy(run.policy), tokenizer, tmp_path / whose)
+        if whose == "stock":
+            for name in ("prepare_model_inputs", "batched_forward_pass"):
+                setattr(run_.trainer, name, getattr(PPOTrainer, name).__get__(run_.trainer))
+        set_seed(0)
+        return run_._optimise(rollouts, [0.1 * i for i in range(8)])
+
+    ours, theirs = stats("ours"), stats("stock")
+    for name in ("kl", "policy_loss", "value_loss", "explained_variance", "entropy"):
+        assert ours[name] == pytest.approx(theirs[name], abs=1e-4), name
 
 
 def test_a_batch_is_a_shuffled_pass_over_all_problems(policy, tokenizer, tmp_path):
