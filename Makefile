@@ -2,6 +2,9 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
+# Notebook 04 compares these versions of transformers live; each has a folder of its own.
+OVERLAYS := .overlays/.ready
+LIVE_VERSIONS := 4.40.0 4.42.4 4.44.2
 
 # Stored outputs and comparisons must not depend on terminals, warnings or thread races.
 export TQDM_DISABLE ?= 1
@@ -13,30 +16,33 @@ EXECUTE := $(BIN)/jupyter nbconvert --to notebook --execute --ExecutePreprocesso
   --ExecutePreprocessor.record_timing=False
 NBVAL := GLM_PPO_QUICK=1 GLM_PPO_PROFILE=tiny $(BIN)/python -m pytest -q --nbval-current-env --nbval-cell-timeout=900
 
-.PHONY: run test lab notebooks base lint lock
+.PHONY: run test lab notebooks base lab-versions lint lock
 
-run: $(READY) ## run the series top to bottom; executed copies in build/run
+run: $(READY) $(OVERLAYS) ## run the series top to bottom; executed copies in build/run
 	@for notebook in $(NOTEBOOKS); do \
 	  echo "== $$notebook"; $(EXECUTE) --output-dir build/run $$notebook || exit 1; \
 	done
 	$(BIN)/python -m glm_ppo_utils.pipeline
 
-test: $(READY) lint ## unit tests, then the notebooks with few training steps
+test: $(READY) $(OVERLAYS) lint ## unit tests, then the notebooks with few training steps
 	$(BIN)/python -m pytest -q tests
 	$(NBVAL) --nbval notebooks/01_rlhf_background.ipynb notebooks/04_glm_head_fix.ipynb
 	$(NBVAL) --nbval-lax notebooks/02_sft_warm_start.ipynb notebooks/03_evaluator_as_reward.ipynb \
 	  notebooks/05_ppo_loop.ipynb
 
-lab: $(READY) ## open the series in JupyterLab
+lab: $(READY) $(OVERLAYS) ## open the series in JupyterLab
 	TQDM_DISABLE=0 $(BIN)/jupyter lab notebooks
 
-notebooks: $(READY) ## execute all five in order and store their outputs
+notebooks: $(READY) $(OVERLAYS) ## execute all five in order and store their outputs
 	@for notebook in $(NOTEBOOKS); do \
 	  echo "== $$notebook"; $(EXECUTE) --inplace $$notebook || exit 1; \
 	done
 
 base: $(READY) ## pretrain the small base model anew (the stored one is in glm_ppo_utils/base_model)
 	$(BIN)/python -m glm_ppo_utils.base
+
+lab-versions: $(READY) ## probe every version of transformers; writes the table of notebook 04
+	$(BIN)/python -m glm_ppo_utils.chatglm.version_lab matrix
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -54,4 +60,8 @@ lock: ## rewrite constraints.txt from pyproject.toml
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[notebooks,tests]" -c constraints.txt
+	@touch $@
+
+$(OVERLAYS): $(READY)
+	$(BIN)/python -m glm_ppo_utils.chatglm.version_lab install $(LIVE_VERSIONS)
 	@touch $@
