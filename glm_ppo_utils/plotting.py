@@ -404,3 +404,244 @@ def rollout(table: pd.DataFrame) -> Figure:
     axes[1].margins(y=0.3)
     axes[1].legend(loc="upper left")
     return figure
+
+
+# -- notebook 03
+
+
+def credit(curve, by_edits: pd.DataFrame, edge: float) -> Figure:
+    """Left: reward over similarity. Right: mean credit over the number of mistakes.
+
+    Parameters
+    ----------
+    curve : callable
+        ``(similarity, agrees) -> reward`` of an answer that is not exact.
+    by_edits
+        Index: number of mistakes; one column per way to give credit, the evaluator's last.
+    edge : float
+        The most that an answer gets which is not exact.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
+    share = pd.Series([i / 100 for i in range(101)])
+    axes[0].plot(share, curve(share, True), color=REWARD, label="optimum agrees")
+    axes[0].plot(share, curve(share, False), "--", color=REWARD, label="optimum differs")
+    axes[0].axhline(edge, color="black", linewidth=1, linestyle=":")
+    axes[0].plot(1, 1, "*", color=EXACT, markersize=18, label="exact")
+    axes[0].set(xlabel="similarity to the reference", ylabel="reward", ylim=(0, 1.08))
+    axes[0].set_title("What an answer earns")
+    styles = zip(by_edits.columns, ("s--", "o-"), (REFERENCE, REWARD), strict=True)
+    for name, style, colour in styles:
+        axes[1].plot(by_edits.index, by_edits[name], style, color=colour, label=name, markersize=8)
+    axes[1].set(xlabel="mistakes in the answer", ylabel="mean credit", ylim=(0, 1.08))
+    axes[1].set_xticks(by_edits.index)
+    axes[1].set_title("What correcting the last mistake pays")
+    for ax in axes:
+        ax.legend()
+    return figure
+
+
+def blind_spots(tables: dict[str, pd.DataFrame]) -> Figure:
+    """Heat maps, one per table: mistakes down, judges across, a share in each cell."""
+    figure, axes = plt.subplots(
+        1, len(tables), figsize=(14, 5.5), layout="constrained", sharey=True
+    )
+    for ax, (title, table) in zip(axes, tables.items(), strict=True):
+        image = ax.imshow(table, cmap="cividis_r", vmin=0, vmax=1, aspect="auto")
+        for i, row in enumerate(table.to_numpy()):
+            for j, value in enumerate(row):
+                ink = "white" if value > 0.55 else "black"
+                ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink)
+        ax.set_xticks(range(table.shape[1]), table.columns)
+        ax.set_yticks(range(len(table)), table.index)
+        ax.set_title(title)
+        ax.grid(False)
+        ax.spines[:].set_visible(False)
+    figure.colorbar(image, ax=axes, label="0: nothing, 1: full marks", shrink=0.8)
+    return figure
+
+
+def score_distribution(scores: Sequence) -> Figure:
+    """Rewards of many answers; exact ones and those that are no LP have bars of their own.
+
+    Parameters
+    ----------
+    scores
+        ``evaluator.Score`` of each answer.
+    """
+    groups = {
+        "not an LP": (REFERENCE, [s.reward for s in scores if not s.parsed]),
+        "an LP, not exact": (REWARD, [s.reward for s in scores if s.parsed and not s.exact]),
+        "exact": (EXACT, [s.reward for s in scores if s.exact]),
+    }
+    figure, ax = plt.subplots(figsize=(10, 4.5), layout="constrained")
+    edges = [i / 40 - 0.0125 for i in range(42)]
+    ax.hist(
+        [rewards for _, rewards in groups.values()],
+        bins=edges,
+        stacked=True,
+        color=[colour for colour, _ in groups.values()],
+        label=[f"{name}: {len(rewards)}" for name, (_, rewards) in groups.items()],
+    )
+    ax.axvspan(0.6125, 0.9875, color="black", alpha=0.05)
+    ax.text(0.8, 0.5, "nothing\nlives here", transform=ax.get_xaxis_transform(), ha="center")
+    ax.set(xlabel="reward", ylabel="answers", xlim=(-0.02, 1.02))
+    ax.set_title(f"Rewards of {len(scores)} sampled answers of the SFT policy")
+    ax.legend(loc="upper center")
+    return figure
+
+
+def second_opinions(panels: dict[str, tuple]) -> Figure:
+    """The same answers judged twice: one panel per pair of judges.
+
+    Parameters
+    ----------
+    panels
+        Title to ``(label of the first, scores, label of the second, scores)``.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(14, 4.8), layout="constrained")
+    colours = (REFERENCE, KL, REWARD)
+    for ax, colour, (title, (x_name, x, y_name, y)) in zip(
+        axes, colours, panels.items(), strict=True
+    ):
+        ax.plot(x, y, "o", color=colour, alpha=0.35, markersize=8)
+        ends = [min(*x, *y), max(*x, *y)]
+        ax.plot(ends, ends, color="black", linewidth=1, label="the same number")
+        ax.set(title=title, xlabel=x_name, ylabel=y_name)
+        ax.legend(loc="upper left")
+    return figure
+
+
+def model_graphs(comparison) -> Figure:
+    """An answer's graph beside its reference's, what differs in red and broken lines.
+
+    Circles are variables, boxes the objective and the constraints, lines their coefficients.
+    Vertices that correspond stand at the same height.
+
+    Parameters
+    ----------
+    comparison
+        Of ``glm_ppo_utils.evaluator.reward.compare``.
+    """
+    p, q, matching = comparison.candidate, comparison.reference, comparison.matching
+    columns, rows = matching.columns.tolist(), matching.rows.tolist()
+    figure, axes = plt.subplots(
+        1, 2, figsize=(14, 1.7 * max(len(columns), len(rows) + 1)), layout="constrained"
+    )
+    sides = (
+        ("the answer", p, list(range(len(columns))), list(range(len(rows)))),
+        ("the reference", q, columns, rows),
+    )
+    for ax, (title, program, column_order, row_order) in zip(axes, sides, strict=True):
+        marked = marked_parts(comparison.differences, of_reference=program is q)
+        _model_graph(ax, program, column_order, row_order, marked)
+        ax.set_title(title)
+    edits = f"{matching.distance} edit{'s' * (matching.distance != 1)} apart"
+    figure.suptitle(f"{edits}: {'; '.join(d.kind for d in comparison.differences) or 'equal'}")
+    return figure
+
+
+def marked_parts(differences: Sequence, of_reference: bool) -> set[tuple]:
+    """The vertices and edges of one program that differences name.
+
+    Returns
+    -------
+    set
+        Vertices ``("variable", j)`` and ``("row", i)``, edges ``(j, i)`` from variable j to row i,
+        and ``("all of", i)`` for every edge of row i. The objective is row -1.
+    """
+    marked: set[tuple] = set()
+    for d in differences:
+        variable = d.reference_variable if of_reference else d.variable
+        row = d.reference_row if of_reference else d.row
+        if d.kind == "coefficient" and variable is not None:
+            marked.add((variable, row))
+        elif d.kind == "objective" and variable is not None:
+            marked.add((variable, -1))
+        elif d.kind == "objective sense" or (
+            d.kind == "objective" and d.variable is None and d.reference_variable is None
+        ):
+            marked.add(("row", -1))
+        elif d.kind in ("constraint", "sense", "right-hand side") and row is not None:
+            marked.add(("row", row))
+            if d.kind == "constraint":
+                marked.add(("all of", row))
+        elif d.kind in ("variable", "bound", "integrality") and variable is not None:
+            marked.add(("variable", variable))
+    return marked
+
+
+def _model_graph(ax: Axes, program, column_order: list, row_order: list, marked: set) -> None:
+    """One program; `column_order` and `row_order` give the vertex that stands at each height."""
+    tall = max(len(column_order), len(row_order) + 1)
+    heights = {}
+    for place, j in enumerate(column_order):
+        heights["variable", j] = (tall + len(column_order)) / 2 - place
+    top = (tall + len(row_order) + 1) / 2
+    heights["row", -1] = top
+    for place, i in enumerate(row_order):
+        heights["row", i] = top - 1 - place
+    share = 1 / (len(row_order) + 2)  # so that no two labels meet
+    n, m = len(program.names), len(program.matrix)
+    lines = [program.objective, *program.matrix]
+    for i, line in enumerate(lines, -1):
+        for j in range(n):
+            if line[j]:
+                y, z = heights["variable", j], heights["row", i]
+                wrong = (j, i) in marked or ("all of", i) in marked
+                look = (
+                    dict(color=REWARD, linewidth=3, linestyle="--")
+                    if wrong
+                    else dict(color=REFERENCE, linewidth=1.2)
+                )
+                ax.plot([0, 1], [y, z], **look, zorder=1)
+                ax.text(
+                    share,
+                    y + share * (z - y),
+                    f"{line[j]:g}",
+                    ha="center",
+                    va="center",
+                    color=REWARD if wrong else "black",
+                    fontweight="bold" if wrong else "normal",
+                    bbox=dict(facecolor="white", edgecolor="none", pad=1),
+                )
+    for j in range(n):
+        wrong = ("variable", j) in marked
+        _vertex(ax, 0, heights["variable", j], _variable_label(program, j), "circle", wrong)
+    for i in range(-1, m):
+        wrong = ("row", i) in marked
+        _vertex(ax, 1, heights["row", i], _row_label(program, i), "square", wrong)
+    ax.set(xlim=(-0.5, 1.35), ylim=(0.2, tall + 0.6))
+    ax.axis("off")
+
+
+def _vertex(ax: Axes, x: float, y: float, label: str, shape: str, wrong: bool) -> None:
+    colour = REWARD if wrong else "black"
+    face = POLICY if shape == "circle" else "white"
+    style = dict(markeredgecolor=colour, markeredgewidth=4 if wrong else 1.5)
+    ax.plot(x, y, "o" if shape == "circle" else "s", markersize=18, color=face, zorder=2, **style)
+    side = -0.06 if x == 0 else 0.06
+    weight = "bold" if wrong else "normal"
+    align = "right" if x == 0 else "left"
+    ax.text(x + side, y, label, ha=align, va="center", color=colour, fontweight=weight)
+
+
+def _variable_label(program, j: int) -> str:
+    """Name, integrality and bounds other than the default."""
+    low, high, name = program.lower[j], program.upper[j], program.names[j]
+    lines = [name]
+    if program.integer[j]:
+        lines.append("integer")
+    if low != 0:
+        lines.append(f"≥ {low:g}" if low > -float("inf") else "free below")
+    if high < float("inf"):
+        lines.append(f"≤ {high:g}")
+    return "\n".join(lines)
+
+
+def _row_label(program, i: int) -> str:
+    if i < 0:
+        return "maximise" if program.maximize else "minimise"
+    low, high = program.row_lower[i], program.row_upper[i]
+    if low == high:
+        return f"= {high:g}"
+    return f"≤ {high:g}" if low == -float("inf") else f"≥ {low:g}"

@@ -1,0 +1,70 @@
+"""What the drawn graphs of notebook 03 mark as different."""
+
+import matplotlib
+import pytest
+
+matplotlib.use("Agg")
+
+from glm_ppo_utils import plotting
+from glm_ppo_utils.evaluator.reward import compare
+
+REFERENCE = """maximize
+ 3 chairs + 5 tables
+subject to
+ 2 chairs + tables <= 40
+ tables - 2 chairs >= 0
+general
+ chairs tables
+end"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "in_answer", "in_reference"),
+    [
+        ("3 c", "3 c", set(), set()),
+        ("2 chairs + tables", "2 chairs + 9 tables", {(1, 0)}, {(1, 0)}),
+        ("3 chairs + ", "", {(0, -1)}, {(0, -1)}),
+        ("<= 40", "<= 41", {("row", 0)}, {("row", 0)}),
+        ("maximize", "minimize", {("row", -1)}, {("row", -1)}),
+        ("general\n chairs tables", "general\n chairs", {("variable", 1)}, {("variable", 1)}),
+        (
+            "<= 40\n",
+            "<= 40\n 7 chairs + 9 tables <= 5\n",
+            {("row", 1), ("all of", 1)},
+            set(),
+        ),
+        (" 2 chairs + tables <= 40\n", "", set(), {("row", 0), ("all of", 0)}),
+    ],
+)
+def test_marked_parts(old, new, in_answer, in_reference):
+    assert old in REFERENCE
+    comparison = compare(REFERENCE.replace(old, new, 1), REFERENCE)
+    p, q = comparison.candidate, comparison.reference
+
+    def by_name(program, marked):
+        """Variables in the order chairs, tables."""
+        places = {j: ("chairs", "tables").index(name) for j, name in enumerate(program.names)}
+        return {
+            (places[a], b) if isinstance(a, int) else (a, places[b] if a == "variable" else b)
+            for a, b in marked
+        }
+
+    found = plotting.marked_parts(comparison.differences, of_reference=False)
+    assert by_name(p, found) == in_answer
+    found = plotting.marked_parts(comparison.differences, of_reference=True)
+    assert by_name(q, found) == in_reference
+
+
+def test_corresponding_vertices_stand_at_the_same_height():
+    """Whatever the order in which an answer names its variables and rows."""
+    answer = REFERENCE.replace("3 chairs + 5 tables", "5 b + 3 a").replace("tables", "b")
+    answer = answer.replace("chairs", "a").replace("<= 40", "<= 41")
+    figure = plotting.model_graphs(compare(answer, REFERENCE))
+    heights = [
+        {text.get_text().split("\n")[0]: text.get_position()[1] for text in ax.texts}
+        for ax in figure.axes
+    ]
+    assert heights[0]["a"] == heights[1]["chairs"]
+    assert heights[0]["b"] == heights[1]["tables"]
+    assert heights[0]["≤ 41"] == heights[1]["≤ 40"]
+    plotting.plt.close(figure)
