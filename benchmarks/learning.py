@@ -2,6 +2,7 @@
 
     python benchmarks/learning.py --seeds 0 1 2
 
+A run that was interrupted, or a seed that is done, is taken up where it stands in ``runs/``.
 Writes ``notebooks/runs/learning.csv`` (a row per seed) and ``notebooks/runs/learning_curve.csv``
 (held-out evaluations during PPO), and draws ``notebooks/runs/learning.png``.
 """
@@ -9,13 +10,12 @@ Writes ``notebooks/runs/learning.csv`` (a row per seed) and ``notebooks/runs/lea
 import argparse
 import json
 import platform
-import shutil
-import time
 from datetime import date
 from pathlib import Path
 
 import pandas as pd
 import torch
+from transformers import set_seed
 
 from glm_ppo_utils import plotting
 from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer
@@ -39,7 +39,7 @@ def one_seed(profile: Profile, seed: int) -> tuple[dict, pd.DataFrame]:
     folder = sft_policy(profile, seed, progress=False)
     sft_seconds = json.loads((folder.parent / "sft_log.json").read_text())[-1]["seconds"]
     out_dir = runs_dir(profile) / f"learning-seed{seed}"
-    shutil.rmtree(out_dir, ignore_errors=True)
+    set_seed(seed)  # the value head starts from random weights
     run = PPORun(
         add_value_head(load_policy(folder)),
         load_tokenizer(folder),
@@ -50,9 +50,8 @@ def one_seed(profile: Profile, seed: int) -> tuple[dict, pd.DataFrame]:
         heldout=heldout_problems(profile),
         progress=False,
     )
-    start = time.perf_counter()
     log = run.train()
-    ppo_seconds = time.perf_counter() - start
+    ppo_seconds = sum(v for r in log for k, v in r.items() if k.startswith("seconds"))
     evals = read_jsonl(out_dir / "eval.jsonl")
     row = {"seed": seed, "sft_seconds": sft_seconds, "ppo_seconds": ppo_seconds}
     for name, values in (("sft", evals[0]), ("ppo", evals[-1])):

@@ -70,7 +70,7 @@ class PPOSettings:
     kl_coef: float = 0.05
     kl_target: float | None = None
     max_grad_norm: float = 1.0
-    eval_every: int = 10
+    eval_every: int = 14
     eval_problems: int = 200
     checkpoint_every: int = 20
     rollout_batch_size: int = 128
