@@ -1,0 +1,146 @@
+"""What one notebook hands to the next, and the base model that it starts from."""
+
+import json
+from dataclasses import replace
+
+import nbformat
+import pytest
+
+from glm_ppo_utils import base, environment, pipeline
+from glm_ppo_utils.chatglm import load_policy, load_tokenizer
+from glm_ppo_utils.evaluator import Evaluator
+from glm_ppo_utils.problems import fingerprint
+from glm_ppo_utils.problems.model import read
+from glm_ppo_utils.profiles import PROFILES
+from glm_ppo_utils.rollout import respond
+
+TINY = PROFILES["tiny"]
+FEW = replace(
+    TINY,
+    train_problems=40,
+    heldout_problems=8,
+    sft=replace(TINY.sft, steps=2, problems=40, eval_every=1),
+)
+
+
+@pytest.fixture(autouse=True)
+def own_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("GLM_PPO_RUNS", str(tmp_path / "runs"))
+
+
+@pytest.fixture(scope="module")
+def base_policy(tmp_path_factory):
+    folder = base.unpack(tmp_path_factory.mktemp("base") / "base")
+    return load_policy(folder), load_tokenizer(folder)
+
+
+def test_the_base_model_reads_notes_but_not_word_problems(base_policy):
+    """It copies names and numbers into LP text, often without a slip, and knows no lesson."""
+    policy, tokenizer = base_policy
+    names = ["chairs", "tables", "corn", "rye", "nurses", "trucks", "books", "tents"]
+    pairs = base.notes(60, seed=7, names=names)
+    answers = respond(policy, tokenizer, [note for note, _ in pairs], 96, temperature=0)
+    read_right = sum(r.text == lp for r, (_, lp) in zip(answers, pairs, strict=True))
+    assert read_right > 15
+    problems = pipeline.heldout_problems(replace(TINY, heldout_problems=30))
+    answers = respond(policy, tokenizer, [p.text for p in problems], 96, temperature=0)
+    scores = Evaluator().score_batch([r.text for r in answers], [p.reference for p in problems])
+    assert sum(s.exact for s in scores) <= 1
+
+
+def test_the_stored_base_model_is_small_and_is_what_it_says(tmp_path, monkeypatch):
+    made = json.loads((base.FOLDER / "made.json").read_text())
+    assert made["settings"]["steps"] == base.SETTINGS.steps
+    assert made["architecture"] == base.ARCHITECTURE
+    assert (base.FOLDER / base.WEIGHTS).stat().st_size <= 4 * 2**20
+    for path in base.FOLDER.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    data = bytearray((tmp_path / base.WEIGHTS).read_bytes())
+    data[-1] ^= 1
+    (tmp_path / base.WEIGHTS).write_bytes(data)
+    monkeypatch.setattr(base, "FOLDER", tmp_path)
+    with pytest.raises(ValueError, match=r"model.safetensors is not the file that made.json"):
+        base.unpack(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_notes_are_reproducible_and_their_answers_are_lp_text():
+    names = ["chairs", "tables", "corn", "rye"]
+    assert base.notes(20, 1, names) == base.notes(20, 1, names)
+    assert base.notes(20, 1, names) != base.notes(20, 2, names)
+    for note, answer in base.notes(200, 1, names):
+        assert read(answer).rows
+        assert set(read(answer).variables) <= set(names)
+        assert all(name in note for name in read(answer).variables)
+
+
+def test_the_sft_policy_is_made_once_and_then_found():
+    folder = pipeline.sft_policy(FEW, seed=3, progress=False)
+    stamp = (folder / "model.safetensors").stat().st_mtime_ns
+    assert pipeline.sft_policy(FEW, seed=3, progress=False) == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == stamp
+    assert load_tokenizer(folder).decode(load_tokenizer(folder).encode("end")[2:]) == "end"
+    log = json.loads((folder.parent / "sft_log.json").read_text())
+    assert log[-1]["seconds"] > 0
+
+
+def test_other_sft_settings_are_another_folder_but_other_ppo_settings_are_not():
+    assert pipeline.runs_dir(FEW) != pipeline.runs_dir(TINY)
+    other = replace(FEW, ppo=replace(FEW.ppo, steps=1))
+    assert pipeline.runs_dir(FEW) == pipeline.runs_dir(other)
+
+
+def test_no_program_is_both_trained_on_and_held_out():
+    trained = [p.reference for p in pipeline.training_problems(FEW)]
+    held = [p.reference for p in pipeline.heldout_problems(FEW)]
+    demonstrated = [answer for _, answer in pipeline.demonstration_pairs(FEW, "heldout")]
+    keys = [{fingerprint(read(text)) for text in texts} for texts in (trained, held + demonstrated)]
+    assert not keys[0] & keys[1]
+
+
+def test_demonstrations_carry_errors_but_held_out_ones_do_not():
+    profile = replace(FEW, sft=replace(FEW.sft, problems=300), heldout_problems=50)
+    spoiled = pipeline.demonstration_pairs(profile)
+    clean = pipeline.demonstration_pairs(replace(profile, sft=replace(profile.sft, error_rate=0.0)))
+    changed = sum(a != b for a, b in zip(spoiled, clean, strict=True)) / len(clean)
+    assert abs(changed - profile.sft.error_rate) < 0.1
+
+
+def test_a_profile_for_chat_models_explains_the_format_first():
+    chat = replace(PROFILES["chatglm3-6b"], train_problems=2)
+    plain = pipeline.training_problems(replace(FEW, train_problems=2))
+    for problem, bare in zip(pipeline.training_problems(chat), plain, strict=True):
+        assert problem.text.endswith(bare.text)
+        assert "subject to" in problem.text
+
+
+def test_the_summary_says_what_is_missing_and_then_what_was_reached(tmp_path):
+    assert "run notebook 05 first" in pipeline.summary(FEW)
+    folder = pipeline.runs_dir(FEW) / "ppo-seed0"
+    folder.mkdir(parents=True)
+    rows = [
+        {"step": 0, "sampled_exact": 0.25, "greedy_exact": 0.5},
+        {"step": 9, "sampled_exact": 0.5, "greedy_exact": 0.625},
+    ]
+    (folder / "eval.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    (folder / "log.jsonl").write_text('{"step": 0, "kl": 1.5}\n')
+    text = pipeline.summary(FEW)
+    assert "sampled  SFT 0.25 -> PPO 0.50 (+0.25)" in text
+    assert "largest KL of a step 1.50" in text
+
+
+def test_the_set_up_cell_reports_each_pin(capsys):
+    environment.check(["transformers==4.40.0", "trl==9.9.9", "no-such-package==1.0"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "[ok]   transformers 4.40.0"
+    assert lines[1].startswith("[fail] trl 0.11.4, wanted 9.9.9")
+    assert lines[2].startswith("[fail] no-such-package not installed")
+    assert "make lab" in lines[3]
+
+
+def test_the_set_up_cell_is_written_into_notebooks(tmp_path):
+    cells = [nbformat.v4.new_code_cell("old", metadata={"tags": ["setup"]})]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "01_x.ipynb")
+    environment.write_setup_cells(tmp_path)
+    stored = nbformat.read(tmp_path / "01_x.ipynb", as_version=4)
+    assert stored.cells[0].source == environment.setup_cell()
