@@ -38,7 +38,7 @@ def test_worsen_counts_errors():
 def test_grades_stay_on_their_scale():
     rng = np.random.default_rng(0)
     for annotator in prefs.ANNOTATORS:
-        grades = annotator.grade(-np.arange(20.0), 1.0, rng)
+        grades = annotator.grade(np.linspace(5, -20, 30), 1.0, rng)
         assert annotator.lowest <= grades.min() and grades.max() <= annotator.highest
         assert (grades == grades.round()).all()
 
@@ -88,8 +88,9 @@ def test_elo():
 
 def test_features_by_hand():
     text = "Maximize profit: $3 per chair, $5 per table. At least 7 chairs. Only whole pieces."
-    answer = "maximize\n 3 chairs + 9 tables\nsubject to\n chairs >= 7\n tables >= 1\nend"
-    assert prefs.features(text, answer).tolist() == [2 / 3, 2, 2, 1, 1, 0]
+    rows = " chairs >= 7\n tables >= 1\n 3 tables - chairs >= 0"
+    answer = f"maximize\n 3 chairs + 9 tables\nsubject to\n{rows}\nend"
+    assert prefs.features(text, answer).tolist() == [2 / 3, 3, 3, 1, 2, 0]
 
 
 def test_reward_model_learns_and_is_calibrated():
@@ -98,7 +99,7 @@ def test_reward_model_learns_and_is_calibrated():
     model = prefs.train_reward_model(train)
     margins = model.margin(held)
     better = np.array([p.rejected_errors - p.chosen_errors for p in held])
-    assert ((margins > 0) == (better > 0)).mean() > 0.7
+    assert (margins * better > 0).mean() > 0.7
     predicted, observed, counts = prefs.calibration(margins)
     assert counts.sum() == 200
     assert np.average(np.abs(predicted - observed), weights=counts) < 0.12
