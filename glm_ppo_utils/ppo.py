@@ -41,6 +41,8 @@ class PPOSettings:
         First steps in which only the value head learns.
     value_coef, clip, value_clip, gamma, lam : float
         Weight of the value loss, clip ranges of ratio and value, discount and lambda of GAE.
+        Lambda is 1 because rewards come at the end of short responses: below 1 the errors of a
+        value head that is still learning go into every advantage.
     kl_coef, kl_target : float
         Coefficient of the KL penalty: fixed when `kl_target` is None, else adapted towards it
         (in nats per response; Ziegler et al. 2019, section 2.2).
@@ -54,7 +56,7 @@ class PPOSettings:
         Steps between checkpoints.
     """
 
-    steps: int = 70
+    steps: int = 60
     batch_size: int = 128
     mini_batch_size: int = 32
     epochs: int = 2
@@ -66,11 +68,11 @@ class PPOSettings:
     clip: float = 0.2
     value_clip: float = 0.2
     gamma: float = 1.0
-    lam: float = 0.95
+    lam: float = 1.0
     kl_coef: float = 0.05
     kl_target: float | None = None
     max_grad_norm: float = 1.0
-    eval_every: int = 14
+    eval_every: int = 10
     eval_problems: int = 200
     checkpoint_every: int = 20
     rollout_batch_size: int = 128
