@@ -180,6 +180,12 @@ def test_probe_that_crashes_is_an_error(live, monkeypatch):
         version_lab.run_probe("4.42.4", "no-such-task")
 
 
+def test_probe_that_takes_too_long_is_an_error(monkeypatch):
+    monkeypatch.setattr(version_lab, "is_installed", lambda version: True)
+    with pytest.raises(OverlayError, match="took over 0 s"):
+        version_lab.run_probe("4.40.0", "steps", timeout=0.01)
+
+
 def test_package_imports_without_trl():
     """The probe imports it under versions that TRL and PEFT do not run on."""
     code = (

@@ -163,7 +163,7 @@ def _name(distribution: Distribution) -> str:
 # -- running the probe ------------------------------------------------------------------------
 
 
-def run_probe(transformers: str, *arguments: str, timeout: float = 300) -> list[dict]:
+def run_probe(transformers: str, *arguments: str, timeout: float = 900) -> list[dict]:
     """Run the probe under a version of transformers.
 
     Parameters
@@ -193,14 +193,14 @@ def run_probe(transformers: str, *arguments: str, timeout: float = 300) -> list[
         output = Path(scratch) / "rows.jsonl"
         command = [sys.executable, "-m", "glm_ppo_utils.chatglm.probe", *arguments]
         command += ["--checkpoint", str(probe_checkpoint()), "--output", str(output)]
-        done = subprocess.run(
-            command,
-            env=_environment(transformers, scratch),
-            cwd=scratch,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+        options = {"env": _environment(transformers, scratch), "cwd": scratch, "text": True}
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=timeout, **options)
+        except subprocess.TimeoutExpired as error:
+            raise OverlayError(
+                f"the probe under transformers {transformers} took over {timeout:.0f} s; "
+                "run it again on a machine with less to do"
+            ) from error
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise OverlayError(f"the probe failed under transformers {transformers}: {last}")
@@ -339,7 +339,7 @@ def matrix(versions: Sequence[str] = ALL, path: Path = TABLE) -> list[dict]:
         try:
             install(transformers)
             rows = probe(transformers)
-        except (OverlayError, subprocess.TimeoutExpired) as error:
+        except OverlayError as error:
             rows = [Row(transformers, "", "probe", "not reached", str(error))]
         failed = sorted({row.model for row in rows if row.result == "fail"})
         print(f"{transformers}: {len(rows)} steps, failures in {failed or 'none'}", flush=True)
