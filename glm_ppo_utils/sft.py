@@ -146,6 +146,7 @@ def _arguments(
         adam_beta2=0.98,
         save_strategy="no",
         report_to=[],
+        log_level="error",  # nothing in between the progress bar and the reader
         seed=settings.seed,
         use_cpu=not torch.cuda.is_available(),
         disable_tqdm=not progress,

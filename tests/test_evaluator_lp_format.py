@@ -277,3 +277,9 @@ def test_highs_reads_the_same_from_nl4opt(nl4opt_path, tmp_path):
     for text in texts:
         if repeated not in text and ":  >=" not in text:
             assert_same_arrays(text, tmp_path / "program.lp")
+
+
+@pytest.mark.parametrize("text", ["min x\nst\nx <= nan\nend", "min NaN x\nst\nx >= 1\nend"])
+def test_nan_is_no_name(text):
+    with pytest.raises(LPError, match="nan.* neither a number nor a name"):
+        parse_lp(text)

@@ -186,6 +186,8 @@ class _Parser:
                     kind, value = "keyword", keyword
                 elif kind == "keyword":
                     raise self.error("expected `subject to` or `such that`", start)
+                elif value.lower() == "nan":
+                    raise self.error("`nan` is neither a number nor a name", start)
             elif kind == "operator":
                 value = OPERATORS[value]
             elif kind == "label":
