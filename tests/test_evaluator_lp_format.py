@@ -142,7 +142,7 @@ def test_two_rows_on_two_lines_are_two_rows():
         ("max x\nst\n x <= inf", 3, 7, "a number or a variable"),
         ("max x\nmin y\nst\n x <= 3", 2, 1, "`subject to`"),
         ("max x\nst\n x <= 1\nmax y", 4, 1, "`bounds`, `general`"),
-        ("max x\nst\n x <= nan y z", 3, 11, "end of the constraint"),
+        ("max x\nst\n x <= nan y z", 3, 7, "neither a number nor a name"),
         ("max 1e400 x st x <= 1", 1, 5, "too large"),
         ("max 1e16 x st x <= 1", 1, 5, "too large"),
         ("max 1e-400 x st x <= 1", 1, 5, "too small"),
