@@ -5,6 +5,9 @@ READY := .venv/.ready
 # Notebook 04 compares these versions of transformers live; each has a folder of its own.
 OVERLAYS := .overlays/.ready
 LIVE_VERSIONS := 4.40.0 4.42.4 4.44.2
+# The tests look at two later versions too, and at an independent copy of the published code.
+TESTED := .overlays/.tested
+TESTED_VERSIONS := 4.48.3 4.52.4 deep_training
 
 # Stored outputs and comparisons must not depend on terminals, warnings or thread races.
 export TQDM_DISABLE ?= 1
@@ -24,7 +27,7 @@ run: $(READY) $(OVERLAYS) ## run the series top to bottom; executed copies in bu
 	done
 	$(BIN)/python -m glm_ppo_utils.pipeline
 
-test: $(READY) $(OVERLAYS) lint ## unit tests, then the notebooks with few training steps
+test: $(READY) $(OVERLAYS) $(TESTED) lint ## unit tests, then the notebooks with few training steps
 	$(BIN)/python -m pytest -q tests
 	$(NBVAL) --nbval notebooks/01_rlhf_background.ipynb notebooks/04_glm_head_fix.ipynb
 	$(NBVAL) --nbval-lax notebooks/02_sft_warm_start.ipynb notebooks/03_evaluator_as_reward.ipynb \
@@ -64,4 +67,8 @@ $(READY): pyproject.toml constraints.txt
 
 $(OVERLAYS): $(READY)
 	$(BIN)/python -m glm_ppo_utils.chatglm.version_lab install $(LIVE_VERSIONS)
+	@touch $@
+
+$(TESTED): $(READY)
+	$(BIN)/python -m glm_ppo_utils.chatglm.version_lab install $(TESTED_VERSIONS)
 	@touch $@
