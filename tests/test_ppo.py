@@ -40,6 +40,7 @@ SETTINGS = PPOSettings(
     eval_every=2,
     eval_problems=4,
     checkpoint_every=1,
+    value_warmup=0,
 )
 
 
