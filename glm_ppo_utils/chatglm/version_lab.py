@@ -366,6 +366,13 @@ def read_matrix(path: Path = TABLE) -> list[dict]:
         return list(csv.DictReader(file))
 
 
+def draw(table: Sequence[dict]) -> None:
+    """Write the table as a figure, versions across and steps down, beside its CSV."""
+    from glm_ppo_utils.plotting import version_matrix  # matplotlib is not in the overlays
+
+    version_matrix(table).savefig(TABLE.with_suffix(".png"), dpi=120, bbox_inches="tight")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: ``install``, ``run`` or ``matrix``, each with versions."""
     parser = argparse.ArgumentParser(prog="version_lab", description=__doc__.splitlines()[0])
@@ -374,7 +381,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.command == "matrix":
-            matrix(options.versions or ALL)
+            draw(matrix(options.versions or ALL))
         for transformers in options.versions or LIVE:
             if options.command == "install":
                 print(install(transformers), flush=True)
