@@ -133,8 +133,10 @@ def test_the_queue_is_bounded(monkeypatch):
 
 
 PARENT = """
-import sys, time
+import signal, sys, time
 from glm_ppo_utils.evaluator import Evaluator
+# Tests started in the background inherit that Ctrl-C is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 evaluator = Evaluator(workers=2, time_limit=5)
 reference = "max x st x <= 4 end"
 evaluator.score_batch([f"max x st x <= {k} end" for k in range(9)], [reference] * 9)
