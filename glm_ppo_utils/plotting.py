@@ -6,9 +6,11 @@ any colour vision can tell apart; sizes are chosen for a projector.
 
 import html
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -19,9 +21,14 @@ KL = "#CC79A7"
 VALUE = "#009E73"
 EXACT = "#E69F00"
 
+# Chinese names take their characters from this font, wherever a figure is drawn.
+CHINESE_FONT = Path(__file__).parent / "fonts" / "NotoSansCJKsc-common.otf"
+font_manager.fontManager.addfont(CHINESE_FONT)
+
 plt.rcParams.update(
     {
         "figure.dpi": 100,
+        "font.family": ["DejaVu Sans", font_manager.get_font(CHINESE_FONT).family_name],
         "font.size": 12,
         "axes.titlesize": 13,
         "axes.spines.top": False,

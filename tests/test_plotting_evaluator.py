@@ -1,4 +1,6 @@
-"""What the drawn graphs of notebook 03 mark as different."""
+"""What the drawn graphs of notebook 03 mark as different, and that Chinese names are drawn."""
+
+import warnings
 
 import matplotlib
 import pytest
@@ -7,6 +9,7 @@ matplotlib.use("Agg")
 
 from glm_ppo_utils import plotting
 from glm_ppo_utils.evaluator.reward import compare
+from glm_ppo_utils.problems import generate
 
 REFERENCE = """maximize
  3 chairs + 5 tables
@@ -67,4 +70,16 @@ def test_corresponding_vertices_stand_at_the_same_height():
     assert heights[0]["a"] == heights[1]["chairs"]
     assert heights[0]["b"] == heights[1]["tables"]
     assert heights[0]["≤ 41"] == heights[1]["≤ 40"]
+    plotting.plt.close(figure)
+
+
+def test_chinese_names_are_drawn_with_the_font_of_the_package():
+    """matplotlib warns of every character that no font has, and draws a box."""
+    figure, ax = plotting.plt.subplots()
+    names = {c for p in generate(300, seed=0, language="zh") for c in p.text if ord(c) > 0x2E7F}
+    assert len(names) > 200
+    ax.text(0, 0, "".join(sorted(names)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        figure.canvas.draw()
     plotting.plt.close(figure)
