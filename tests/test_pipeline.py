@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import nbformat
 import pytest
 
 from glm_ppo_utils import base, environment, pipeline
@@ -136,11 +135,3 @@ def test_the_set_up_cell_reports_each_pin(capsys):
     assert lines[1].startswith("[fail] trl 0.11.4, wanted 9.9.9")
     assert lines[2].startswith("[fail] no-such-package not installed")
     assert "make lab" in lines[3]
-
-
-def test_the_set_up_cell_is_written_into_notebooks(tmp_path):
-    cells = [nbformat.v4.new_code_cell("old", metadata={"tags": ["setup"]})]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "01_x.ipynb")
-    environment.write_setup_cells(tmp_path)
-    stored = nbformat.read(tmp_path / "01_x.ipynb", as_version=4)
-    assert stored.cells[0].source == environment.setup_cell()
