@@ -1,15 +1,18 @@
-"""SFT, then PPO, over several seeds: the numbers and the figure of the README.
+"""SFT, then PPO and what one would pick instead of it: the numbers and figures of the README.
 
     python benchmarks/learning.py --seeds 0 1 2
 
 A run that was interrupted, or a seed that is done, is taken up where it stands in ``runs/``.
-Writes ``notebooks/runs/learning.csv`` (a row per seed) and ``notebooks/runs/learning_curve.csv``
-(held-out evaluations during PPO), and draws ``notebooks/runs/learning.png``.
+Rejection sampling and best-of-n get as many sampled answers as PPO had. Writes into
+``notebooks/runs``: ``learning.csv`` (a row per seed), ``learning_curve.csv`` (held-out evaluations
+during PPO), ``best_of_n.csv``, and the figures ``learning.png`` and ``alternatives.png``.
 """
 
 import argparse
 import json
 import platform
+import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -18,6 +21,7 @@ import torch
 from transformers import set_seed
 
 from glm_ppo_utils import plotting
+from glm_ppo_utils.alternatives import best_of, exact_counts, rejection_sampling
 from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer
 from glm_ppo_utils.evaluator import Evaluator
 from glm_ppo_utils.pipeline import (
@@ -30,6 +34,7 @@ from glm_ppo_utils.pipeline import (
 )
 from glm_ppo_utils.ppo import PPORun, read_jsonl
 from glm_ppo_utils.profiles import Profile, get_profile
+from glm_ppo_utils.rollout import evaluate
 
 OUT = ROOT / "notebooks" / "runs"
 
@@ -60,6 +65,59 @@ def one_seed(profile: Profile, seed: int) -> tuple[dict, pd.DataFrame]:
     return row, pd.DataFrame(evals).assign(seed=seed)
 
 
+def rejection_sampled(profile: Profile, seed: int, rounds: int = 3) -> dict:
+    """Sample with the policy of the moment, keep what is exact, fine-tune on it, three times."""
+    result = runs_dir(profile) / f"rejection-seed{seed}" / "result.json"
+    if result.exists():
+        return json.loads(result.read_text())
+    folder, settings = sft_policy(profile, seed, progress=False), ppo_settings(profile, seed)
+    policy, tokenizer, evaluator = load_policy(folder), load_tokenizer(folder), Evaluator()
+    sampled = training_problems(profile)[: settings.steps * settings.batch_size]
+    share = len(sampled) // rounds
+    start = time.perf_counter()
+    for k in range(rounds):
+        tuning = replace(profile.sft, seed=seed * rounds + k, learning_rate=3e-4)
+        rejection_sampling(
+            policy,
+            tokenizer,
+            sampled[k * share : (k + 1) * share],
+            evaluator,
+            tuning,
+            result.parent,
+            settings.max_new_tokens,
+        )
+    row = {"rejection_answers": rounds * share, "rejection_seconds": time.perf_counter() - start}
+    held = heldout_problems(profile)[: settings.eval_problems]
+    for way, temperature in (("sampled", 1.0), ("greedy", 0.0)):
+        set_seed(seed)
+        rates = evaluate(policy, tokenizer, held, evaluator, settings.max_new_tokens, temperature)
+        row[f"rejection_{way}_exact"] = rates["exact"]
+    result.write_text(json.dumps(row))
+    return row
+
+
+def best_of_n(profile: Profile, seed: int) -> tuple[dict, pd.DataFrame]:
+    """The SFT policy with n samples a problem, the best of them kept, up to PPO's answers."""
+    settings, held = ppo_settings(profile, seed), heldout_problems(profile)
+    held = held[: settings.eval_problems]
+    n = settings.steps * settings.batch_size // len(held)
+    result = runs_dir(profile) / f"best-of-seed{seed}.json"
+    if not result.exists():
+        folder = sft_policy(profile, seed, progress=False)
+        policy, tokenizer = load_policy(folder), load_tokenizer(folder)
+        set_seed(seed)
+        start = time.perf_counter()
+        counts = exact_counts(policy, tokenizer, held, Evaluator(), n, settings.max_new_tokens)
+        seconds = time.perf_counter() - start
+        result.write_text(json.dumps({"counts": counts, "seconds": seconds}))
+    stored = json.loads(result.read_text())
+    curve = pd.DataFrame(
+        [{"n": k, "exact": best_of(stored["counts"], n, k)} for k in range(1, n + 1)]
+    )
+    row = {f"best_of_{k}_exact": best_of(stored["counts"], n, k) for k in (4, n)}
+    return {**row, "best_of_seconds": stored["seconds"]}, curve.assign(seed=seed)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -69,12 +127,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     profile = get_profile(args.profile)
-    rows, curves = [], []
+    rows, curves, best = [], [], []
     for seed in args.seeds:
         row, curve = one_seed(profile, seed)
-        rows.append(row)
+        row |= rejection_sampled(profile, seed)
+        chosen, samples = best_of_n(profile, seed)
+        rows.append(row | chosen)
         curves.append(curve)
-        print(row, flush=True)
+        best.append(samples)
+        print(rows[-1], flush=True)
     device = (
         torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine() + " CPU"
     )
@@ -84,6 +145,9 @@ def main() -> None:
     table.to_csv(args.out / "learning.csv", index=False, float_format="%.4f")
     curve.to_csv(args.out / "learning_curve.csv", index=False, float_format="%.4f")
     plotting.learning(curve).savefig(args.out / "learning.png", dpi=120)
+    best = pd.concat(best)
+    best.to_csv(args.out / "best_of_n.csv", index=False, float_format="%.4f")
+    plotting.alternatives(table, best).savefig(args.out / "alternatives.png", dpi=120)
     numbers = table.select_dtypes("number").drop(columns="seed")
     print(pd.DataFrame({"mean": numbers.mean(), "sd": numbers.std()}).round(3))
 

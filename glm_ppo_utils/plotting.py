@@ -102,6 +102,61 @@ def learning(curve: pd.DataFrame) -> Figure:
     return figure
 
 
+def recorded_runs(runs: dict[str, pd.DataFrame], healthy: pd.DataFrame) -> Figure:
+    """A row of four curves for each run, the healthy run in grey behind.
+
+    The frames have a row per PPO step, as ``benchmarks/variants.py`` writes them.
+    """
+    columns = (
+        ("reward", REWARD, "reward; exact (dashed)"),
+        ("kl", KL, "KL (nats per response)"),
+        ("entropy", POLICY, "entropy (nats per token)"),
+        ("explained_variance", VALUE, "explained variance"),
+    )
+    figure, axes = plt.subplots(
+        len(runs), 4, figsize=(14, 2.6 * len(runs)), layout="constrained", squeeze=False
+    )
+    for row, (name, run) in zip(axes, runs.items(), strict=True):
+        for ax, (column, colour, title) in zip(row, columns, strict=True):
+            ax.plot(healthy["step"], healthy[column], color=REFERENCE, alpha=0.6)
+            ax.plot(run["step"], run[column], color=colour)
+            ax.set_title(title if row is axes[0] else "")
+        row[0].plot(run["step"], run["exact"], "--", color=EXACT)
+        row[0].set_ylabel(name)
+        row[3].set_ylim(-1, 1)
+    for ax in axes[-1]:
+        ax.set_xlabel("PPO step")
+    return figure
+
+
+def alternatives(table: pd.DataFrame, best: pd.DataFrame) -> Figure:
+    """SFT, rejection sampling and PPO as bars, and best-of-n over n; a dot for each seed.
+
+    `table` has a row per seed with columns such as ``ppo_greedy_exact``; `best` has ``n``,
+    ``exact`` and ``seed``.
+    """
+    figure, (bars, curve) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained", sharey=True)
+    names = {"sft": "SFT", "rejection": "rejection\nsampling", "ppo": "PPO"}
+    for offset, way, colour in ((-0.2, "sampled", POLICY), (0.2, "greedy", EXACT)):
+        rates = [table[f"{name}_{way}_exact"] for name in names]
+        places = [k + offset for k in range(len(names))]
+        bars.bar(places, [r.mean() for r in rates], 0.36, color=colour, alpha=0.6, label=way)
+        for place, rate in zip(places, rates, strict=True):
+            bars.plot([place] * len(rate), rate, "o", color=colour, markeredgecolor="black")
+    bars.set_xticks(range(len(names)), names.values())
+    bars.set(title="one answer to each problem", ylabel="exact answers (share)", ylim=(0, 1))
+    bars.legend(loc="upper left")
+    by_n = best.groupby("n")["exact"]
+    curve.plot(by_n.mean(), color=REFERENCE, label="SFT policy, best of n")
+    curve.fill_between(by_n.min().index, by_n.min(), by_n.max(), color=REFERENCE, alpha=0.2)
+    ppo = table["ppo_sampled_exact"].mean()
+    curve.axhline(ppo, color=POLICY, linestyle="--", label="PPO, one sample")
+    curve.set(title="n answers, and a grader to choose", xlabel="n (samples per problem)")
+    curve.set_xscale("log")
+    curve.legend(loc="lower right")
+    return figure
+
+
 # What an exception says, in the words of the table's legend. The first fitting one counts.
 _FAILURES = (
     ("too many values to unpack", "A", "too many values to unpack", "#D55E00"),

@@ -1,0 +1,139 @@
+"""Samples per second of our PPO loop beside TRL's own, on ChatGLM and a GPT-2 of its size.
+
+    python benchmarks/ppo.py
+
+Both loops take the same policy, problems, evaluator and ``PPOConfig``, in turn, in one process.
+TRL's is the loop of its documentation: ``PPOTrainer.generate`` on a list of queries, decode,
+score, ``PPOTrainer.step``; once with its default of four queries at a time, and once with the
+whole batch. The first step of each is left out. Writes ``notebooks/runs/ppo_speed.csv``.
+"""
+
+import argparse
+import platform
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, set_seed
+from trl import PPOTrainer
+
+from glm_ppo_utils.chat import decode_answer, encode_prompt, stop_ids
+from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer
+from glm_ppo_utils.evaluator import Evaluator
+from glm_ppo_utils.pipeline import ROOT, start_policy, training_problems
+from glm_ppo_utils.ppo import PPORun
+from glm_ppo_utils.profiles import get_profile
+
+PHASES = ["generate", "score", "logprobs", "optimise"]
+
+
+def chatglm(folder, tokenizer) -> torch.nn.Module:
+    """The base model: untrained for the task, but it ends its answers."""
+    return load_policy(folder)
+
+
+def gpt2(folder, tokenizer) -> torch.nn.Module:
+    """A GPT-2 of the same width and depth, from random weights: it fills the length limit."""
+    set_seed(0)
+    size = {"n_embd": 128, "n_layer": 3, "n_head": 4, "n_inner": 512, "n_positions": 512}
+    return GPT2LMHeadModel(GPT2Config(vocab_size=1280, bos_token_id=1, eos_token_id=2, **size))
+
+
+def ours(run: PPORun, steps: int) -> Iterator[dict]:
+    """Seconds of each phase of our steps."""
+    for step in range(steps):
+        row = run.step(step)
+        yield {p: row[f"seconds_{p}"] for p in PHASES} | {"tokens": row["response_tokens"]}
+
+
+def stock(run: PPORun, steps: int, generate_batch: int) -> Iterator[dict]:
+    """Seconds of each phase of TRL's loop, with the trainer settings of `run`."""
+    inner, s, tokenizer = run.trainer, run.settings, run.tokenizer
+    trainer = PPOTrainer(inner.config, run.policy, None, tokenizer, optimizer=inner.optimizer)
+    choice = {"do_sample": True, "top_k": 0, "top_p": 1.0, "max_new_tokens": s.max_new_tokens}
+    ends = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": stop_ids(tokenizer)}
+    for step in range(steps):
+        set_seed(step)
+        problems = run.batch(step)
+        clock = [time.perf_counter()]
+        queries = [torch.tensor(encode_prompt(tokenizer, p.text)) for p in problems]
+        responses = trainer.generate(
+            queries, batch_size=generate_batch, return_prompt=False, **choice, **ends
+        )
+        clock.append(time.perf_counter())
+        texts = [decode_answer(tokenizer, r) for r in responses]
+        rewards = run.reward_fn([""] * len(texts), texts, [p.reference for p in problems])
+        clock.append(time.perf_counter())
+        stats = trainer.step(queries, responses, [torch.tensor(r) for r in rewards])
+        clock.append(time.perf_counter())
+        generate, score, rest = np.diff(clock)
+        logprobs = stats["time/ppo/forward_pass"]
+        tokens = float(np.mean([len(r) for r in responses]))
+        yield dict(zip(PHASES, (generate, score, logprobs, rest - logprobs), strict=True)) | {
+            "tokens": tokens
+        }
+
+
+def measure(model: str, loop: str, steps: int, settings, problems, folder) -> dict:
+    """Mean seconds of each phase of one loop, and its samples per second."""
+    tokenizer = load_tokenizer(folder)
+    set_seed(0)
+    policy = add_value_head(MODELS[model](folder, tokenizer))
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run = PPORun(policy, tokenizer, Evaluator(), problems, settings, scratch, progress=False)
+        rows = list(LOOPS[loop](run, steps + 1))[1:]
+    mean = pd.DataFrame(rows).mean()
+    seconds = mean[PHASES].sum()
+    shares = {f"{p}_share": mean[p] / seconds for p in PHASES}
+    return {
+        "model": model,
+        "loop": loop,
+        "samples_per_second": settings.batch_size / seconds,
+        "seconds_per_step": seconds,
+        "response_tokens": mean["tokens"],
+        **shares,
+    }
+
+
+MODELS = {"ChatGLM": chatglm, "GPT-2": gpt2}
+LOOPS = {
+    "ours": ours,
+    "TRL, generating 4 at a time": lambda run, steps: stock(run, steps, 4),
+    "TRL, generating the whole batch": lambda run, steps: stock(run, steps, 10**6),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--out", type=Path, default=ROOT / "notebooks" / "runs")
+    args = parser.parse_args()
+    profile = get_profile("tiny")
+    folder, problems = start_policy(profile), training_problems(profile)
+    settings = replace(profile.ppo, eval_every=0, value_warmup=0)
+    rows = []
+    for model in MODELS:
+        for loop in LOOPS:
+            rows.append(measure(model, loop, args.steps, settings, problems, folder))
+            print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()})
+    table = pd.DataFrame(rows)
+    ours = table[table.loop == "ours"].set_index("model").samples_per_second
+    table["ours_is_times_as_fast"] = table.model.map(ours) / table.samples_per_second
+    made = {"device": platform.machine() + " CPU", "threads": torch.get_num_threads()}
+    table = table.assign(**made, torch=torch.__version__, date=date.today())
+    table.to_csv(args.out / "ppo_speed.csv", index=False, float_format="%.4f")
+    print(table.drop(columns=["device", "torch", "date"]).round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""PPO from one SFT policy under other settings and rewards: ablations, and how it goes wrong.
+
+    python benchmarks/variants.py                 # all of them
+    python benchmarks/variants.py kl-blow-up      # some
+
+Each writes ``notebooks/runs/<name>.csv``: the log, a row per PPO step, held-out rates in the rows
+that have them, and above it in comments what made it. ``<name>.txt`` has three answers of the
+trained policy.
+"""
+
+import argparse
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import torch
+import transformers
+import trl
+from transformers import set_seed
+
+from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer
+from glm_ppo_utils.evaluator import Evaluator
+from glm_ppo_utils.pipeline import (
+    ROOT,
+    heldout_problems,
+    ppo_settings,
+    runs_dir,
+    sft_policy,
+    training_problems,
+)
+from glm_ppo_utils.ppo import PPORun, read_jsonl
+from glm_ppo_utils.profiles import get_profile
+from glm_ppo_utils.rollout import RewardFn
+
+OUT = ROOT / "notebooks" / "runs"
+
+
+class ScrambledValues(torch.nn.Module):
+    """A value head whose ``[sequence, batch]`` values are reshaped, not transposed.
+
+    The shape is right, so nothing raises; the values belong to other tokens of other rows.
+    """
+
+    def __init__(self, head: torch.nn.Module):
+        super().__init__()
+        self.head = head
+
+    @property
+    def summary(self):
+        return self.head.summary
+
+    def forward(self, hidden):
+        values = self.head(hidden)
+        sequence, batch = values.shape[:2]
+        return values.view(batch, sequence, 1).transpose(0, 1)
+
+
+def objective_only(evaluator: Evaluator) -> RewardFn:
+    """1 where the optimum is the reference's, whatever the model says."""
+
+    def reward(prompts, completions, reference, **_):
+        scores = evaluator.score_batch(completions, reference)
+        return [float(s.objective_matches) for s in scores]
+
+    return reward
+
+
+def line_credit(evaluator: Evaluator) -> RewardFn:
+    """0.1 for every line that occurs in the reference, as often as the answer has it."""
+
+    def reward(prompts, completions, reference, **_):
+        pairs = zip(completions, reference, strict=True)
+        return [
+            0.1 * sum(line in truth.split("\n") for line in answer.split("\n"))
+            for answer, truth in pairs
+        ]
+
+    return reward
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a run does otherwise than the profile says."""
+
+    why: str
+    changes: dict = field(default_factory=dict)
+    reward: Callable[[Evaluator], RewardFn] = lambda evaluator: evaluator
+    scrambled: bool = False
+
+
+VARIANTS = {
+    "healthy": Variant("the profile as it is"),
+    "lambda-0.95": Variant("GAE's lambda of the textbooks", {"lam": 0.95}),
+    "no-value-warmup": Variant("the policy learns from the first step", {"value_warmup": 0}),
+    "one-learning-rate": Variant("the value head as slow as the policy", {"value_lr": 2e-4}),
+    "objective-only": Variant("reward 1 for the right optimum", reward=objective_only),
+    "line-credit": Variant("credit for every right line, without a cap", reward=line_credit),
+    "kl-blow-up": Variant(
+        "steps too large and no price on distance",
+        {"policy_lr": 2e-3, "kl_coef": 0.0, "max_grad_norm": 100.0},
+    ),
+    "entropy-collapse": Variant(
+        "eight passes over each batch and no price on distance",
+        {"epochs": 8, "kl_coef": 0.0, "clip": 0.5},
+    ),
+    "scrambled-values": Variant(
+        "values reshaped where they had to be transposed", {}, scrambled=True
+    ),
+}
+
+
+def run_variant(name: str, profile, seed: int, steps: int | None) -> pd.DataFrame:
+    """Train one variant (or take it up where it stands) and return its log with evaluations."""
+    variant, folder, evaluator = VARIANTS[name], sft_policy(profile, seed, False), Evaluator()
+    settings = replace(ppo_settings(profile, seed), **variant.changes)
+    settings = replace(settings, steps=steps or settings.steps)
+    out_dir = runs_dir(profile) / "variants" / f"{name}-seed{seed}"
+    set_seed(seed)  # the value head starts from random weights
+    policy = add_value_head(load_policy(folder))
+    if variant.scrambled:
+        policy.v_head = ScrambledValues(policy.v_head)
+    run = PPORun(
+        policy,
+        load_tokenizer(folder),
+        variant.reward(evaluator),
+        training_problems(profile),
+        settings,
+        out_dir,
+        heldout=heldout_problems(profile),
+        grader=evaluator,
+        progress=False,
+    )
+    log = pd.DataFrame(run.train())
+    samples = run.rollout(run.heldout[:3])
+    text = [f"{p.text}\n{r.text}" for p, r in zip(run.heldout, samples, strict=False)]
+    (out_dir / "samples.txt").write_text("\n\n".join(text) + "\n")
+    evals = pd.DataFrame(read_jsonl(out_dir / "eval.jsonl"))
+    rates = evals[["step", "sampled_exact", "greedy_exact"]]
+    return rates.merge(log.assign(step=log.step + 1), on="step", how="outer").sort_values("step")
+
+
+def store(name: str, rows: pd.DataFrame, out: Path, seed: int, profile) -> Path:
+    """Write rows as CSV below comment lines that say what made them."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    head = [
+        f"{name}: {VARIANTS[name].why}",
+        f"python benchmarks/variants.py {name} --seed {seed}",
+        f"profile {profile.name}, seed {seed}, {device}, {torch.get_num_threads()} threads, "
+        f"{date.today()}",
+        f"torch {torch.__version__}, transformers {transformers.__version__}, "
+        f"trl {trl.__version__}",
+    ]
+    path = out / f"{name}.csv"
+    table = rows.to_csv(index=False, float_format="%.5g")
+    path.write_text("".join(f"# {line}\n" for line in head) + table)
+    samples = runs_dir(profile) / "variants" / f"{name}-seed{seed}" / "samples.txt"
+    shutil.copyfile(samples, path.with_suffix(".txt"))
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(VARIANTS))
+    parser.add_argument("--profile", default="tiny")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--out", type=Path, default=OUT)
+    args = parser.parse_args()
+    unknown = set(args.names) - set(VARIANTS)
+    if unknown:
+        parser.error(f"unknown: {', '.join(unknown)}; choose from {', '.join(VARIANTS)}")
+    args.out.mkdir(parents=True, exist_ok=True)
+    profile = get_profile(args.profile)
+    for name in args.names or VARIANTS:
+        rows = run_variant(name, profile, args.seed, args.steps)
+        path = store(name, rows, args.out, args.seed, profile)
+        last = rows.dropna(subset="greedy_exact").iloc[-1]
+        print(
+            f"{name:20s} sampled {last.sampled_exact:.3f} greedy {last.greedy_exact:.3f} "
+            f"reward {rows.reward.iloc[-1]:.3f} KL {rows.kl.max():.2f} -> {path.name}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What one could do with sampled and graded answers instead of PPO.
+
+Both alternatives start from the same SFT policy and use the same grader. Best-of-n pays at
+inference, and needs a grader there; rejection sampling pays once and then trains like SFT.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import comb
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from glm_ppo_utils.rollout import RewardFn, grade, respond
+from glm_ppo_utils.sft import SFTSettings, train_sft
+
+
+def exact_counts(
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: Sequence,
+    grader: RewardFn,
+    n: int,
+    max_new_tokens: int,
+) -> list[int]:
+    """How many of `n` answers sampled at temperature 1 are exact, for each problem."""
+    counts = np.zeros(len(problems), dtype=int)
+    for _ in range(n):
+        rollouts = respond(policy, tokenizer, [p.text for p in problems], max_new_tokens)
+        rewards = grade(grader, problems, [r.text for r in rollouts])
+        counts += np.array(rewards) >= 1 - 1e-9
+    return counts.tolist()
+
+
+def best_of(counts: Sequence[int], n: int, k: int) -> float:
+    """Expected share of problems with an exact answer among `k` samples.
+
+    The unbiased estimate from `n` samples of each problem, `counts` of them exact: a problem
+    counts ``1 - C(n - c, k) / C(n, k)`` (Chen et al. 2021, equation 1).
+
+    Raises
+    ------
+    ValueError
+        When `k` is not between 1 and `n`.
+    """
+    if not 1 <= k <= n:
+        raise ValueError(f"best of {k} cannot be estimated from {n} samples; 1 <= k <= n")
+    return float(np.mean([1 - comb(n - c, k) / comb(n, k) for c in counts]))
+
+
+def rejection_sampling(
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: Sequence,
+    grader: RewardFn,
+    settings: SFTSettings,
+    out_dir: Path,
+    max_new_tokens: int,
+    batch_size: int = 128,
+) -> list[tuple[str, str]]:
+    """Sample one answer to each problem, keep the exact ones, and fine-tune on them in place.
+
+    Parameters
+    ----------
+    policy
+        The SFT policy; trained in place.
+    settings : SFTSettings
+        Of the fine-tuning; ``steps`` is lowered to two passes over what was kept.
+
+    Returns
+    -------
+    list of (str, str)
+        The (prompt, answer) pairs that were kept.
+
+    Raises
+    ------
+    ValueError
+        When no answer was exact.
+    """
+    set_seed(settings.seed)
+    prompts = [p.text for p in problems]
+    rollouts = respond(policy, tokenizer, prompts, max_new_tokens, batch_size=batch_size)
+    rewards = grade(grader, problems, [r.text for r in rollouts])
+    kept = [
+        (prompt, rollout.text)
+        for prompt, rollout, reward in zip(prompts, rollouts, rewards, strict=True)
+        if reward >= 1 - 1e-9
+    ]
+    if not kept:
+        raise ValueError(f"none of {len(prompts)} answers was exact; sample more, or train SFT on")
+    steps = min(settings.steps, 2 * len(kept) // settings.batch_size + 1)
+    train_sft(policy, tokenizer, kept, [], replace(settings, steps=steps), out_dir, progress=False)
+    return kept
