@@ -13,15 +13,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object, parse_flag_from_env
 from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, set_seed
 from trl import PPOConfig, PPOTrainer, PreTrainedModelWrapper
-from trl.core import logprobs_from_logits
+from trl.core import logprobs_from_logits, masked_whiten
 
 from glm_ppo_utils.checkpoints import Checkpoints
-from glm_ppo_utils.rollout import RewardFn, Rollout, evaluate, grade, respond, summary
+from glm_ppo_utils.memory import AdapterAtStart, adapter_is_fresh, checkpoint_layers, memory_advice
+from glm_ppo_utils.rollout import RewardFn, Rollout, grade, respond, summary
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class PPOSettings:
     ----------
     steps, batch_size, mini_batch_size, epochs : int
         PPO steps; responses sampled per step; responses per optimiser step; passes over a batch.
+        All count the whole run: on several processes each takes an equal share of both batches,
+        so that the same settings learn the same on any number of them.
     max_new_tokens : int
         Length limit of a response.
     policy_lr, value_lr : float
@@ -54,6 +60,25 @@ class PPOSettings:
         Steps between evaluations on the first `eval_problems` held-out problems; 0 turns it off.
     checkpoint_every : int
         Steps between checkpoints.
+    rollout_batch_size : int
+        Responses that one process generates at a time.
+    gradient_checkpointing : bool
+        Keep only the input of each layer and compute the rest again in the backward pass.
+
+    Notes
+    -----
+    What the knobs cost in memory on each device, computed and not measured on a GPU. R responses
+    at a time, T tokens of prompt and response, b bytes per number (2 in bfloat16):
+
+    - generation, R = `rollout_batch_size`: ``2 * layers * groups * kv_channels * R * T * b`` of
+      keys and values. ChatGLM3-6B: 28 KiB per token, 0.23 GB at R = 16 and T = 512.
+    - optimisation, R = `mini_batch_size` / processes: the logits, ``R * T * vocabulary * b``, as
+      many again for their gradient, and some times ``R * max_new_tokens * vocabulary * b`` for
+      log-probabilities and entropy. ChatGLM3-6B: 0.27 GB for the first at R = 4 and T = 512.
+    - the layers' inputs, ``layers * R * T * hidden * b``, which `gradient_checkpointing` keeps:
+      0.47 GB there. Without it, about ``34 * hidden`` bytes a token and layer (Korthikanti et al.
+      2022, section 4.1, without attention scores): 8 GB.
+    - `batch_size` and `epochs`: next to nothing, token ids and a few numbers per token.
     """
 
     steps: int = 60
@@ -76,6 +101,7 @@ class PPOSettings:
     eval_problems: int = 200
     checkpoint_every: int = 20
     rollout_batch_size: int = 128
+    gradient_checkpointing: bool = False
     seed: int = 0
 
     def __post_init__(self):
@@ -98,13 +124,28 @@ class ResponseTrainer(PPOTrainer):
     def prepare_model_inputs(self, queries, responses):
         """As TRL's; also fixes the number of response columns for this batch."""
         self.width = max(len(r) for r in responses)
-        return super().prepare_model_inputs(queries, responses)
+        inputs = super().prepare_model_inputs(queries, responses)
+        if not self.is_distributed:
+            return inputs
+        # TRL pads ids and mask to the longest row of all processes, but not ChatGLM's position
+        # ids; and it adds up statistics over processes, which must have the same shape.
+        widths = torch.tensor([self.width], device=self.current_device)
+        self.width = int(self.accelerator.gather(widths).max())
+        return {
+            name: self.accelerator.pad_across_processes(
+                value,
+                dim=1,
+                pad_index=self.tokenizer.pad_token_id if name == "input_ids" else 0,
+                pad_first=True,
+            )
+            for name, value in inputs.items()
+        }
 
     def batched_forward_pass(
         self, model, queries, responses, model_inputs, return_logits=False, response_masks=None
     ):
         """Log-probabilities, logits, values and mask, each ``[batch, longest response]``."""
-        model.eval()  # no dropout, so that the first ratio of every batch is exactly 1
+        self._no_dropout(model)  # so that the first ratio of every batch is exactly 1
         width = self.width
         parts = []
         for start in range(0, len(queries), self.config.mini_batch_size):
@@ -121,6 +162,43 @@ class ResponseTrainer(PPOTrainer):
             mask[row, width - len(response) :] = 1
         logits = torch.cat(logits) if return_logits else None
         return torch.cat(logprobs), logits, torch.cat(values), mask
+
+    def compute_advantages(self, values, rewards, mask):
+        """As TRL's, whitened over the responses of all processes instead of each one's own."""
+        values, advantages, returns = super().compute_advantages(values, rewards, mask)
+        if self.is_distributed:
+            pairs = torch.stack([returns - values, mask.float()])[None]
+            every, masks = self.accelerator.gather(pairs).transpose(0, 1)
+            first = len(values) * self.accelerator.process_index
+            whitened = masked_whiten(every.flatten(0, 1), masks.flatten(0, 1))
+            advantages = whitened[first : first + len(values)]
+        return values, advantages, returns
+
+    def loss(self, old_logprobs, values, logits, vpreds, logprobs, mask, advantages, returns):
+        """As TRL's; on several processes the mean over the tokens of all of them.
+
+        Gradients are averaged over processes. A mean over each one's own tokens would give those
+        of a process with short responses more weight.
+        """
+        if self.config.gradient_checkpointing:
+            self._no_dropout(self.model)  # TRL has switched it on; the backward pass recomputes
+        policy_loss, value_loss, stats = super().loss(
+            old_logprobs, values, logits, vpreds, logprobs, mask, advantages, returns
+        )
+        if self.is_distributed:
+            tokens = mask.sum().float()
+            weight = tokens / self.accelerator.reduce(tokens, "mean")
+            policy_loss, value_loss = weight * policy_loss, weight * value_loss
+        return policy_loss, value_loss, stats
+
+    def _no_dropout(self, model: torch.nn.Module) -> None:
+        model.eval()
+        # Layers are recomputed in training mode only, so TRL's own pass, in evaluation mode, would
+        # never do it. Only the module that holds the layers is told that it trains.
+        if self.config.gradient_checkpointing and torch.is_grad_enabled():
+            for module in model.modules():
+                if module.__dict__.get("gradient_checkpointing"):
+                    module.training = True
 
 
 def _without_empty_columns(inputs: dict[str, torch.Tensor], keep: int) -> dict:
@@ -159,9 +237,15 @@ class PPORun:
     TypeError
         When `policy` has no value head.
     ValueError
-        When there are no problems, or `out_dir` holds a run with other settings.
+        When there are no problems, `out_dir` holds a run with other settings, the batches cannot
+        be shared out evenly, or gradient checkpointing has no effect on the policy's code.
     OSError
         When `out_dir` cannot be written.
+
+    Notes
+    -----
+    Under ``accelerate launch`` every process samples, scores and learns from its share of each
+    step's problems; gradients and the rows of the log are averaged, and the main process writes.
     """
 
     def __init__(
@@ -187,7 +271,11 @@ class PPORun:
         self.reward_fn, self.grader = reward_fn, grader or reward_fn
         self.problems, self.heldout = list(problems), list(heldout)[: settings.eval_problems]
         self.settings, self.out_dir, self.progress = settings, Path(out_dir), progress
-        self._claim_folder()
+        processes = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+        self.process, self.processes = processes.process_index, processes.num_processes
+        self._check_shares()
+        with processes.main_process_first():
+            self._claim_folder()
         self.checkpoints = Checkpoints(self.out_dir / "checkpoints")
         self.trainer = self._trainer()
 
@@ -200,9 +288,11 @@ class PPORun:
         """
         start = self._resume()
         steps = range(start, self.settings.steps)
-        self._tensorboard = SummaryWriter(self.out_dir / "tensorboard", purge_step=start)
+        main = self.process == 0
+        if main:
+            self._tensorboard = SummaryWriter(self.out_dir / "tensorboard", purge_step=start)
         bar = tqdm(steps, desc="PPO", initial=start, total=self.settings.steps, unit="step")
-        bar.disable = bar.disable or not self.progress
+        bar.disable = bar.disable or not self.progress or not main
         done = start
         if done == 0 and self.settings.eval_every and self.heldout:
             self._write("eval.jsonl", self.held_out_row(0))
@@ -217,16 +307,18 @@ class PPORun:
             self._save(done)
             raise
         finally:
-            self._tensorboard.close()
+            if main:
+                self._tensorboard.close()
+        PartialState().wait_for_everyone()
         return self.log()
 
     def step(self, step: int) -> dict[str, float]:
         """One PPO step: sample, score, optimise. Returns its row of the log."""
         # Everything random in a step follows from (seed, step), so a resumed run repeats it.
-        set_seed(self.settings.seed * 100_003 + step)
-        clock = _Clock()
+        self._set_seed(self.settings.seed * 100_003 + step)
+        clock = _Clock(self.settings)
         self._set_learning_rates(step)
-        batch = self.batch(step)
+        batch = self._share(self.batch(step))
         with clock("generate"):
             rollouts = self.rollout(batch)
         answers = [r.text for r in rollouts]
@@ -236,15 +328,17 @@ class PPORun:
             grades = rewards if own else grade(self.grader, batch, answers)
         with clock("optimise"):
             stats = self._optimise(rollouts, rewards)
-        graded = summary(grades)
+        graded = summary(gather_object(list(grades)))
+        lengths = gather_object([len(r.response) for r in rollouts])
+        seconds = pd.DataFrame(gather_object([clock.seconds])).mean()
         return {
             "step": step,
-            **summary(rewards),
+            **summary(gather_object(list(rewards))),
             "exact": graded["exact"],
             "parsed": graded["parsed"],
             **stats,
-            "response_tokens": float(np.mean([len(r.response) for r in rollouts])),
-            **{f"seconds_{name}": seconds for name, seconds in clock.seconds.items()},
+            "response_tokens": float(np.mean(lengths)),
+            **{f"seconds_{name}": value for name, value in seconds.items()},
         }
 
     def batch(self, step: int) -> list:
@@ -257,7 +351,7 @@ class PPORun:
         return rows
 
     def rollout(self, problems: Sequence, temperature: float = 1.0) -> list[Rollout]:
-        """Responses of the policy to `problems`."""
+        """Responses of the policy to `problems`, from this process."""
         s = self.settings
         prompts = [p.text for p in problems]
         model = self.trainer.accelerator.unwrap_model(self.policy)
@@ -267,10 +361,10 @@ class PPORun:
 
     def evaluate(self, problems: Sequence | None = None, temperature: float = 1.0) -> dict:
         """Reward, exact and parse rate on `problems` (the held-out ones when left out)."""
-        s = self.settings
-        problems = self.heldout if problems is None else problems
-        model = self.trainer.accelerator.unwrap_model(self.policy)
-        return evaluate(model, self.tokenizer, problems, self.grader, s.max_new_tokens, temperature)
+        problems = self._share(self.heldout if problems is None else problems)
+        answers = [r.text for r in self.rollout(problems, temperature)]
+        rewards = grade(self.grader, problems, answers) if problems else []
+        return summary(gather_object(rewards))
 
     def log(self) -> list[dict[str, float]]:
         """Rows of ``log.jsonl``."""
@@ -280,9 +374,12 @@ class PPORun:
 
     def _trainer(self) -> ResponseTrainer:
         s = self.settings
+        if s.gradient_checkpointing:
+            checkpoint_layers(self.policy)
         config = PPOConfig(
-            batch_size=s.batch_size,
-            mini_batch_size=s.mini_batch_size,
+            batch_size=s.batch_size // self.processes,
+            mini_batch_size=s.mini_batch_size // self.processes,
+            gradient_checkpointing=s.gradient_checkpointing,
             ppo_epochs=s.epochs,
             learning_rate=s.policy_lr,
             vf_coef=s.value_coef,
@@ -311,7 +408,28 @@ class PPORun:
             )
         # TRL keeps a generator here, which is empty after the first clipping.
         trainer.model_params = body + head
+        if trainer.is_peft_model and not adapter_is_fresh(self.policy):
+            trainer.optional_peft_ctx = AdapterAtStart(self.policy)
         return trainer
+
+    def _check_shares(self) -> None:
+        count = self.processes
+        for name in ("batch_size", "mini_batch_size"):
+            size = getattr(self.settings, name)
+            if size % self.processes:
+                raise ValueError(
+                    f"{name} {size} cannot be shared out evenly to {self.processes} processes; "
+                    f"take a multiple of {self.processes}"
+                )
+
+    def _share(self, problems: Sequence) -> list:
+        """The problems that fall to this process."""
+        return list(problems)[self.process :: self.processes]
+
+    def _set_seed(self, number: int) -> None:
+        """Seed the random states; each process has its own, the main one that of a single run."""
+        mixed = np.random.SeedSequence([number, self.process]).generate_state(1)
+        set_seed(int(mixed[0]) if self.process else number)
 
     def _optimise(self, rollouts: list[Rollout], rewards: list[float]) -> dict[str, float]:
         with warnings.catch_warnings():
@@ -355,7 +473,7 @@ class PPORun:
 
     def held_out_row(self, done: int) -> dict[str, float]:
         """Sampled (temperature 1) and greedy rates on the held-out problems after `done` steps."""
-        set_seed(self.settings.seed)
+        self._set_seed(self.settings.seed)
         sampled, greedy = self.evaluate(temperature=1.0), self.evaluate(temperature=0.0)
         rows = {f"sampled_{k}": v for k, v in sampled.items()}
         return {"step": done, **rows, **{f"greedy_{k}": v for k, v in greedy.items()}}
@@ -369,12 +487,14 @@ class PPORun:
             path = self.out_dir / "settings.json"
             mine = asdict(self.settings)
             theirs = json.loads(path.read_text()) if path.exists() else mine
-            path.write_text(json.dumps({**mine, **theirs}, indent=1))
+            if self.process == 0:
+                path.write_text(json.dumps({**mine, **theirs}, indent=1))
         except OSError as error:
             raise OSError(
                 f"cannot write to {self.out_dir}: {error.strerror}; pass another out_dir"
             ) from error
         free = {"steps", "eval_every", "eval_problems", "checkpoint_every"}
+        free |= {"rollout_batch_size", "gradient_checkpointing"}  # memory can be saved later
         changed = [k for k in mine if k not in free and theirs.get(k) != mine[k]]
         if changed:
             name = changed[0]
@@ -384,6 +504,8 @@ class PPORun:
             )
 
     def _save(self, done: int) -> None:
+        if self.process:
+            return
         self.checkpoints.save(
             done,
             {
@@ -403,8 +525,9 @@ class PPORun:
                     own[name].copy_(value)
             self.trainer.optimizer.load_state_dict(state["optimizer"])
             self.trainer.kl_ctl.value = state["kl_coef"]
-        for name, first in (("log.jsonl", done), ("eval.jsonl", done + 1 if done else 0)):
-            self._truncate(self.out_dir / name, first)
+        if self.process == 0:
+            for name, first in (("log.jsonl", done), ("eval.jsonl", done + 1 if done else 0)):
+                self._truncate(self.out_dir / name, first)
         return done
 
     def _truncate(self, path: Path, step: int) -> None:
@@ -415,6 +538,8 @@ class PPORun:
         scratch.replace(path)
 
     def _write(self, name: str, row: dict[str, float]) -> None:
+        if self.process:
+            return
         with (self.out_dir / name).open("a") as file:
             file.write(json.dumps(row) + "\n")
         group = name.removesuffix(".jsonl")
@@ -440,13 +565,15 @@ def _trainable(policy: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 class _Clock:
-    """Seconds of each phase of a step."""
+    """Seconds of each phase of a step, and advice to the phase that runs out of memory."""
 
-    def __init__(self):
+    def __init__(self, settings: PPOSettings):
+        self.settings = settings
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, phase: str):
         start = time.perf_counter()
-        yield
+        with memory_advice(phase, self.settings):
+            yield
         self.seconds[phase] = time.perf_counter() - start

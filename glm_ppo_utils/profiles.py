@@ -78,7 +78,12 @@ PROFILES = {
         instruct=True,
         sft=SFTSettings(steps=300, batch_size=16, learning_rate=2e-4, problems=4800),
         ppo=PPOSettings(
-            batch_size=32, mini_batch_size=4, policy_lr=1e-5, value_lr=1e-4, max_new_tokens=256
+            batch_size=32,
+            mini_batch_size=4,
+            policy_lr=1e-5,
+            value_lr=1e-4,
+            max_new_tokens=256,
+            gradient_checkpointing=True,
         ),
     ),
     "glm-4-9b-chat": Profile(
@@ -89,7 +94,12 @@ PROFILES = {
         instruct=True,
         sft=SFTSettings(steps=300, batch_size=8, learning_rate=2e-4, problems=2400),
         ppo=PPOSettings(
-            batch_size=16, mini_batch_size=2, policy_lr=1e-5, value_lr=1e-4, max_new_tokens=256
+            batch_size=16,
+            mini_batch_size=2,
+            policy_lr=1e-5,
+            value_lr=1e-4,
+            max_new_tokens=256,
+            gradient_checkpointing=True,
         ),
     ),
 }

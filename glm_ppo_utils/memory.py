@@ -1,0 +1,85 @@
+"""What PPO needs on a GPU: one copy of the weights, recomputed layers, advice when it is full."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from trl import PreTrainedModelWrapper
+
+from glm_ppo_utils.chatglm import gradient_checkpointing_is_on
+
+if TYPE_CHECKING:
+    from glm_ppo_utils.ppo import PPOSettings
+
+
+def checkpoint_layers(policy: PreTrainedModelWrapper) -> None:
+    """Let the backward pass recompute the layers, and make sure that it does.
+
+    Raises
+    ------
+    ValueError
+        When the model's code does not look at the switch, as ChatGLM's later revisions.
+    """
+    policy.pretrained_model.gradient_checkpointing_enable()
+    if not gradient_checkpointing_is_on(policy):
+        raise ValueError(
+            "gradient_checkpointing is asked for, but this revision of the model's code ignores "
+            "it; turn it off, or load a revision that has it"
+        )
+
+
+def adapter_is_fresh(policy: PreTrainedModelWrapper) -> bool:
+    """Whether the LoRA adapter changes nothing yet: its second matrices are all zero."""
+    return not any(p.any() for n, p in policy.named_parameters() if "lora_B" in n)
+
+
+class AdapterAtStart:
+    """Context in which the adapter is the one that PPO started from.
+
+    TRL's reference model under LoRA is the policy with its adapter disabled. That is right for a
+    fresh adapter. One that SFT has trained is part of the reference: disabling it would pull PPO
+    back to the model before SFT. Only the adapter is kept twice, a few MB, not the weights below.
+    """
+
+    def __init__(self, policy: PreTrainedModelWrapper):
+        adapter = [p for p in policy.pretrained_model.parameters() if p.requires_grad]
+        self._pairs = [(p, p.detach().clone()) for p in adapter]
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for parameter, other in self._pairs:
+            parameter.data, other.data = other.data, parameter.data
+
+
+@contextmanager
+def memory_advice(phase: str, settings: "PPOSettings") -> Iterator[None]:
+    """Name the knobs that lower the memory of a phase of a PPO step when the GPU is full."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        s = settings
+        knobs = {
+            "generate": [
+                f"rollout_batch_size (now {s.rollout_batch_size})",
+                f"max_new_tokens (now {s.max_new_tokens})",
+            ],
+            "optimise": [
+                *([] if s.gradient_checkpointing else ["turn gradient_checkpointing on"]),
+                f"mini_batch_size (now {s.mini_batch_size})",
+                f"max_new_tokens (now {s.max_new_tokens})",
+            ],
+        }.get(phase, ["the memory that the reward function takes on this GPU"])
+        raise torch.cuda.OutOfMemoryError(
+            f"out of GPU memory in the phase '{phase}'; lower {', else '.join(knobs)}".replace(
+                "lower turn", "turn"
+            )
+            + f" ({str(error).splitlines()[0]})"
+        ) from error
