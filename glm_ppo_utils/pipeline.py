@@ -12,9 +12,11 @@ from transformers import set_seed
 from glm_ppo_utils import base
 from glm_ppo_utils import problems as word_problems
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer, save_checkpoint
+from glm_ppo_utils.evaluator import Evaluator
 from glm_ppo_utils.ppo import PPOSettings, read_jsonl
 from glm_ppo_utils.problems import Problem
 from glm_ppo_utils.profiles import Profile, get_profile
+from glm_ppo_utils.rollout import evaluate
 from glm_ppo_utils.sft import train_sft
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,9 +87,21 @@ def train_sft_policy(profile: Profile, seed: int = 0, progress: bool = True) -> 
         replace(profile.sft, seed=seed),
         folder,
         progress=progress,
+        probe=lambda model: held_out_rates(profile, model, tokenizer),
     )
     save_checkpoint(model, tokenizer, folder / "policy")
     return log
+
+
+def held_out_rates(profile: Profile, model, tokenizer, count: int = 100) -> dict[str, float]:
+    """Exact rates of a policy, sampled and greedy, on the first `count` held-out problems."""
+    held, length = heldout_problems(profile)[:count], profile.ppo.max_new_tokens
+    grader = Evaluator()
+    ways = {"sampled": 1.0, "greedy": 0.0}
+    return {
+        f"{way}_exact": evaluate(model, tokenizer, held, grader, length, temperature)["exact"]
+        for way, temperature in ways.items()
+    }
 
 
 def ppo_settings(profile: Profile, seed: int = 0) -> PPOSettings:

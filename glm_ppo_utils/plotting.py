@@ -48,13 +48,18 @@ def _column(rows: Sequence[dict], name: str) -> tuple[list, list]:
 
 
 def sft_loss(log: Sequence[dict]) -> Figure:
-    """Training and held-out loss of SFT over its steps."""
-    figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
+    """Training and held-out loss of SFT over its steps, and the exact rates on the way."""
+    figure, (ax, rates) = plt.subplots(1, 2, figsize=(13, 4), layout="constrained")
     ax.plot(*_column(log, "loss"), color=POLICY, label="training (demonstrations with errors)")
     ax.plot(*_column(log, "eval_loss"), color=EXACT, marker="o", label="held-out (correct answers)")
     ax.set(xlabel="SFT step", ylabel="loss (nats per answer token)", yscale="log")
     ax.set_title("SFT: loss on the answer's tokens")
     ax.legend()
+    for way, style in (("greedy", "s--"), ("sampled", "o-")):
+        rates.plot(*_column(log, f"{way}_exact"), style, color=POLICY, label=way)
+    rates.set(xlabel="SFT step", ylabel="exact answers (share)", ylim=(0, 1))
+    rates.set_title("held-out problems solved exactly")
+    rates.legend()
     return figure
 
 

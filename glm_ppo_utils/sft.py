@@ -1,13 +1,19 @@
 """Notebook 02: supervised fine-tuning, the policy before reinforcement learning."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from glm_ppo_utils.chat import encode_answer, encode_prompt
 
@@ -92,14 +98,22 @@ def train_sft(
     settings: SFTSettings,
     out_dir: Path,
     progress: bool = True,
+    probe: Callable[[PreTrainedModel], dict[str, float]] | None = None,
 ) -> list[dict[str, float]]:
     """Fine-tune `model` in place on (prompt, answer) texts by Hugging Face's ``Trainer``.
+
+    Parameters
+    ----------
+    probe : callable, optional
+        Called with the model before training and at every evaluation; what it measures goes into
+        the log. It does not change what is learnt.
 
     Returns
     -------
     list of dict
-        The log: ``step`` with ``loss`` (training) or ``eval_loss`` (held-out), in nats per answer
-        token; the last row has the ``seconds`` it took. Also written to ``out_dir/sft_log.json``.
+        The log: ``step`` with ``loss`` (training), ``eval_loss`` (held-out), in nats per answer
+        token, or what `probe` returned; the last row has the ``seconds`` it took, those of the
+        probe included. Also written to ``out_dir/sft_log.json``.
 
     Raises
     ------
@@ -116,11 +130,32 @@ def train_sft(
         eval_dataset=Demonstrations(heldout, tokenizer) if heldout else None,
         data_collator=LeftPad(tokenizer),
     )
+    probed = _Probe(probe)
+    if probe:
+        trainer.add_callback(probed)
     trainer.train()
     model.eval()
-    log = [_row(r) for r in trainer.state.log_history]
+    log = probed.rows + [_row(r) for r in trainer.state.log_history]
+    log.sort(key=lambda row: row["step"])
     (out_dir / "sft_log.json").write_text(json.dumps(log, indent=1))
     return log
+
+
+class _Probe(TrainerCallback):
+    """Measure the model before training and beside every evaluation."""
+
+    def __init__(self, probe):
+        self.probe, self.rows = probe, []
+
+    def on_train_begin(self, args, state, control, model, **kwargs):
+        self._measure(state.global_step, model)
+
+    def on_evaluate(self, args, state, control, model, **kwargs):
+        self._measure(state.global_step, model)
+
+    def _measure(self, step, model):
+        with torch.random.fork_rng():  # sampling must not change the training that follows
+            self.rows.append({"step": step, **self.probe(model)})
 
 
 def _row(record: dict) -> dict[str, float]:
@@ -147,6 +182,7 @@ def _arguments(
         save_strategy="no",
         report_to=[],
         log_level="error",  # nothing in between the progress bar and the reader
+        group_by_length=True,  # less padding
         seed=settings.seed,
         use_cpu=not torch.cuda.is_available(),
         disable_tqdm=not progress,

@@ -105,6 +105,17 @@ def test_it_learns_its_demonstrations(trained, tokenizer):
     assert rates["exact"] == 1
 
 
+def test_a_probe_is_logged_and_changes_nothing(trained, folder, tokenizer, tmp_path):
+    def probe(model):
+        return {"drawn": torch.rand(3).sum().item(), "parameters": model.num_parameters()}
+
+    model = load_policy(folder)
+    log = train_sft(model, tokenizer, PAIRS, PAIRS[:3], FAST, tmp_path, False, probe)
+    assert [r["step"] for r in log if "drawn" in r] == [0, 30, 60]
+    for ours, theirs in zip(model.parameters(), trained[0].parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_the_order_of_the_responses_is_that_of_the_prompts(trained, tokenizer):
     prompts = [p for p, _ in reversed(PAIRS)]
     rollouts = respond(trained[0], tokenizer, prompts, 12, temperature=0, batch_size=2)
