@@ -29,6 +29,9 @@ def rate(temperature):
     texts, references = [p.text for p in held[:50]], [p.reference for p in held[:50]]
     found = respond(policy, tokenizer, texts, profile.ppo.max_new_tokens, temperature)
     return summary(evaluator(texts, [r.text for r in found], references))["reward"]""",
+    "02-3": """
+def solved_by_any(rewards):
+    return sum(r == 1.0 for rounds in rewards for r in rounds) / sum(map(len, rewards))""",
     "03-1": "threshold = (0.3 / 0.35) ** 0.25",
     "03-2": "mine = 'maximize\\n 1044\\nsubject to\\nend'",
     "03-3": """
@@ -43,6 +46,11 @@ def short(prompts, completions, reference, **_):
     rewards = reward_fn(prompts, completions, reference)
     extra = [c.count("\\n") - r.count("\\n") for c, r in zip(completions, reference)]
     return [reward - 0.01 * lines for reward, lines in zip(rewards, extra)]""",
+    "05-3": """
+def gain(results):
+    before, after = results["sft_sampled_exact"], results["ppo_sampled_exact"]
+    error = ((before.var() + after.var()) / len(results)) ** 0.5
+    return after.mean() - before.mean(), error""",
 }
 
 
