@@ -20,7 +20,7 @@ from accelerate.utils import gather_object, parse_flag_from_env
 from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, set_seed
-from trl import PPOConfig, PPOTrainer, PreTrainedModelWrapper
+from trl import PPOConfig, PPOTrainer, PreTrainedModelWrapper, create_reference_model
 from trl.core import logprobs_from_logits, masked_whiten
 
 from glm_ppo_utils.checkpoints import Checkpoints
@@ -191,6 +191,13 @@ class ResponseTrainer(PPOTrainer):
             policy_loss, value_loss = weight * policy_loss, weight * value_loss
         return policy_loss, value_loss, stats
 
+    def gather_stats(self, stats):
+        """Means over processes. TRL's own adds up copies on CPUs and returns the addends."""
+        return {
+            name: self.accelerator.reduce(value, "mean") if torch.is_tensor(value) else value
+            for name, value in stats.items()
+        }
+
     def _no_dropout(self, model: torch.nn.Module) -> None:
         model.eval()
         # Layers are recomputed in training mode only, so TRL's own pass, in evaluation mode, would
@@ -328,6 +335,7 @@ class PPORun:
             grades = rewards if own else grade(self.grader, batch, answers)
         with clock("optimise"):
             stats = self._optimise(rollouts, rewards)
+        clock.split("optimise", "logprobs", stats.pop("seconds_logprobs"))
         graded = summary(gather_object(list(grades)))
         lengths = gather_object([len(r.response) for r in rollouts])
         seconds = pd.DataFrame(gather_object([clock.seconds])).mean()
@@ -404,16 +412,29 @@ class PPORun:
             # Deprecation notices of the pinned TRL, and "no dataset": batches are made here.
             warnings.simplefilter("ignore")
             trainer = ResponseTrainer(
-                config, self.policy, None, self.tokenizer, optimizer=optimizer
+                config, self.policy, self._reference(), self.tokenizer, optimizer=optimizer
             )
+        if trainer.ref_model is not None:
+            trainer.ref_model = trainer.accelerator.unwrap_model(trainer.ref_model)
         # TRL keeps a generator here, which is empty after the first clipping.
         trainer.model_params = body + head
         if trainer.is_peft_model and not adapter_is_fresh(self.policy):
             trainer.optional_peft_ctx = AdapterAtStart(self.policy)
         return trainer
 
+    def _reference(self) -> PreTrainedModelWrapper | None:
+        """The reference model where TRL cannot make it: on several processes, without LoRA.
+
+        On CPUs accelerate fails on a model in which nothing can learn, so its unused value head
+        may. None leaves it to TRL: a copy, or the policy with its adapter disabled.
+        """
+        if self.processes == 1 or getattr(self.policy, "is_peft_model", False):
+            return None
+        reference = create_reference_model(self.policy)
+        reference.v_head.requires_grad_(True)
+        return reference
+
     def _check_shares(self) -> None:
-        count = self.processes
         for name in ("batch_size", "mini_batch_size"):
             size = getattr(self.settings, name)
             if size % self.processes:
@@ -449,6 +470,7 @@ class PPORun:
             "policy_loss": float(stats["ppo/loss/policy"]),
             "value_loss": float(stats["ppo/loss/value"]),
             "explained_variance": float(stats["ppo/val/var_explained"]),
+            "seconds_logprobs": float(stats["time/ppo/forward_pass"]),
         }
 
     def _set_learning_rates(self, step: int) -> None:
@@ -577,3 +599,7 @@ class _Clock:
         with memory_advice(phase, self.settings):
             yield
         self.seconds[phase] = time.perf_counter() - start
+
+    def split(self, phase: str, part: str, seconds: float) -> None:
+        """Name a part of a phase, and leave the rest to the phase."""
+        self.seconds |= {part: seconds, phase: self.seconds[phase] - seconds}

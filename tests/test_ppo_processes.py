@@ -1,0 +1,198 @@
+"""The PPO loop under ``accelerate launch``: two CPU processes on loopback against one."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from glm_ppo_utils import ppo
+from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer, write_checkpoint
+from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
+from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
+from glm_ppo_utils.rollout import Rollout
+
+SIZES = {
+    "num_layers": 3,
+    "hidden_size": 32,
+    "ffn_hidden_size": 32,
+    "kv_channels": 8,
+    "num_attention_heads": 4,
+    "multi_query_group_num": 2,
+    "seq_length": 128,
+}
+# One optimiser step per PPO step: then its gradient does not depend on the order of the rows.
+SETTINGS = PPOSettings(
+    steps=3,
+    batch_size=8,
+    mini_batch_size=8,
+    epochs=1,
+    max_new_tokens=6,
+    policy_lr=1e-3,
+    value_warmup=0,
+    eval_every=3,
+    eval_problems=5,
+    checkpoint_every=2,
+)
+
+
+@dataclass(frozen=True)
+class Word:
+    text: str
+    reference: str
+
+
+WORDS = [Word(f"say {w} " * n, w) for w in ("one", "two", "six") for n in (1, 2, 3, 4)]
+
+
+def letters(prompts, completions, **_):
+    """Reward: the share of small letters in the first six characters; notes who scored what."""
+    with open(f"scored-{os.environ.get('RANK', 0)}.jsonl", "a") as file:
+        file.write(json.dumps(prompts) + "\n")
+    return [sum("a" <= c <= "z" for c in text[:6]) / 6 for text in completions]
+
+
+class Forced(PPORun):
+    """Responses that depend on the prompt alone, of unequal lengths, the longest on rank 1."""
+
+    def rollout(self, problems, temperature=1.0):
+        rollouts = []
+        for problem in problems:
+            ids = self.tokenizer.build_chat_input(problem.text)["input_ids"][0]
+            length = 1 + WORDS.index(problem) % 6
+            response = torch.arange(length) * 7 % 90 + 5
+            rollouts.append(Rollout(ids, response, self.tokenizer.decode(response)))
+        return rollouts
+
+    def batch(self, step):
+        return WORDS[4 * (step % 2) :][:8]
+
+
+def train(folder, out, kind=PPORun, steps=3, lora=False) -> PPORun:
+    torch.manual_seed(int(os.environ.get("RANK", 0)))  # ranks start from unlike value heads
+    policy = add_value_head(load_policy(folder, lora={"r": 4} if lora else None))
+    settings = replace(SETTINGS, steps=steps)
+    run = kind(policy, load_tokenizer(folder), letters, WORDS, settings, out, WORDS, progress=False)
+    run.train()
+    return run
+
+
+def learnt(run: PPORun) -> dict[str, torch.Tensor]:
+    return {n: p.detach().clone() for n, p in run.policy.named_parameters() if p.requires_grad}
+
+
+def forced(folder, lora: bool) -> PPORun:
+    return train(folder, f"forced-lora-{lora}", Forced, lora=lora)
+
+
+if __name__ == "__main__":  # what each of the two processes does
+    torch.set_num_threads(1)
+    folder = sys.argv[1]
+    results = {f"forced {lora}": learnt(forced(folder, lora)) for lora in (False, True)}
+    results["whole"] = learnt(train(folder, "whole"))
+    train(folder, "parts", steps=2)
+    results["parts"] = learnt(train(folder, "parts"))
+    torch.save(results, f"results-{os.environ['RANK']}.pt")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("policy")
+    texts = [w.text for w in WORDS] + ["maximize"]
+    vocabulary = train_tokenizer(texts, folder / "tokenizer.model", vocab_size=400)
+    return write_checkpoint(folder / "tiny", SIZES, vocabulary, seed=0)
+
+
+@pytest.fixture(scope="module")
+def two(folder, tmp_path_factory) -> tuple[Path, list[dict]]:
+    """The folder in which two processes trained, and the parameters that each ended with."""
+    here = tmp_path_factory.mktemp("two")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    command += ["--num_processes=2", "--num_machines=1", "--mixed_precision=no"]
+    command += ["--dynamo_backend=no", f"--main_process_port={port}", __file__, str(folder)]
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    done = subprocess.run(command, cwd=here, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    results = [torch.load(here / f"results-{rank}.pt", weights_only=True) for rank in (0, 1)]
+    return here, results
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_two_processes_learn_what_one_learns_from_the_whole_batch(
+    folder, two, tmp_path, monkeypatch, lora
+):
+    """Same responses, so the averaged gradient is that of the union, and so is every log row."""
+    here, results = two
+    monkeypatch.chdir(tmp_path)
+    one = forced(folder, lora)
+    torch.manual_seed(0)
+    start = add_value_head(load_policy(folder, lora={"r": 4} if lora else None))
+    start = dict(start.named_parameters())
+    first, second = (r[f"forced {lora}"] for r in results)
+    for name, value in learnt(one).items():
+        assert torch.equal(first[name], second[name]), name
+        assert torch.allclose(first[name], value, atol=2e-5), name
+        assert not torch.allclose(value, start[name], atol=1e-3), name
+    rows = read_jsonl(here / one.out_dir / "log.jsonl")
+    for mine, theirs in zip(rows, one.log(), strict=True):
+        for name in ("reward", "reward_sd", "exact", "response_tokens", "kl"):
+            assert mine[name] == pytest.approx(theirs[name], abs=1e-4), name
+
+
+def test_two_processes_write_one_log_and_one_checkpoint(two):
+    here, _ = two
+    run = here / "whole"
+    assert [r["step"] for r in read_jsonl(run / "log.jsonl")] == [0, 1, 2]
+    assert [r["step"] for r in read_jsonl(run / "eval.jsonl")] == [0, 3]
+    assert len(list((run / "tensorboard").glob("events*"))) == 1
+    names = sorted(p.name for p in (run / "checkpoints").iterdir())
+    assert names == ["step-000002", "step-000003"]
+    assert json.loads((run / "settings.json").read_text())["batch_size"] == 8
+
+
+def test_each_process_scores_its_share_with_random_numbers_of_its_own(two):
+    here, results = two
+    scored = [(here / f"scored-{rank}.jsonl").read_text().splitlines() for rank in (0, 1)]
+    batches = [[json.loads(line) for line in lines] for lines in scored]
+    assert batches[0][0] != batches[1][0]
+    assert {len(b) for rank in batches for b in rank} == {4, 3, 2}  # 8 a step, 5 held out
+    run = results[0]["whole"]
+    assert all(torch.equal(run[n], results[1]["whole"][n]) for n in run)
+
+
+def test_two_processes_resume_where_they_stopped(two):
+    here, results = two
+    for rank in (0, 1):
+        whole, parts = results[rank]["whole"], results[rank]["parts"]
+        assert all(torch.equal(whole[n], parts[n]) for n in whole)
+    logs = [read_jsonl(here / name / "log.jsonl") for name in ("whole", "parts")]
+    assert [r["reward"] for r in logs[0]] == [r["reward"] for r in logs[1]]
+
+
+def test_processes_draw_unlike_numbers_and_one_process_those_of_before():
+    run = object.__new__(PPORun)
+    draws = []
+    for run.process in (0, 1, 2):
+        run._set_seed(7)
+        draws.append(torch.rand(1).item())
+    torch.manual_seed(7)
+    assert draws[0] == torch.rand(1).item()
+    assert len(set(draws)) == 3
+
+
+def test_a_batch_that_cannot_be_shared_out_is_a_clear_error(folder, tmp_path, monkeypatch):
+    class Three:
+        process_index, num_processes = 0, 3
+
+    monkeypatch.setattr(ppo, "PartialState", lambda **_: Three)
+    with pytest.raises(ValueError, match="batch_size 8 cannot be shared out evenly to 3 processes"):
+        train(folder, tmp_path / "run")
