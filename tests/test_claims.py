@@ -1,0 +1,290 @@
+"""Numbers in the prose of README and notebooks are those of the output or file they come from.
+
+`CLAIMS` is the list: where a sentence stands, a pattern with a group per number, and what computes
+these numbers from a stored output, CSV or file. A number must be its source, rounded to the digits
+that are written. Whoever changes a sentence changes its line here.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from math import comb
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from safetensors import safe_open
+
+from glm_ppo_utils import base
+from glm_ppo_utils.chatglm.compat import PATCH_TESTED
+from glm_ppo_utils.environment import direct_pins
+from glm_ppo_utils.profiles import PROFILES
+
+ROOT = Path(__file__).resolve().parents[1]
+WORDS = {"two": 2, "three": 3, "four": 4, "five": 5, "twenty-four": 24}
+TINY = PROFILES["tiny"]
+
+
+@functools.cache
+def cells(notebook: str) -> list:
+    path = next((ROOT / "notebooks").glob(f"{notebook}_*.ipynb"))
+    return nbformat.read(path, as_version=4).cells
+
+
+def prose(where: str) -> str:
+    """The text of README or of a notebook's markdown cells, on one line."""
+    if where == "README":
+        text = (ROOT / "README.md").read_text(encoding="utf-8")
+    else:
+        text = "\n".join(c.source for c in cells(where) if c.cell_type == "markdown")
+    return " ".join(text.split())
+
+
+def printed(notebook: str) -> str:
+    """Everything that a notebook printed."""
+    outputs = [o for c in cells(notebook) for o in c.get("outputs", [])]
+    return "\n".join(o.get("text") or o.get("data", {}).get("text/plain", "") for o in outputs)
+
+
+def numbers(notebook: str, pattern: str) -> list[float]:
+    """The groups of the first match of `pattern` in what a notebook printed."""
+    found = re.search(pattern, printed(notebook), re.M)
+    assert found, f"notebook {notebook} printed nothing like {pattern!r}"
+    return [float(x.replace(",", "")) for x in found.groups()]
+
+
+def table(notebook: str, header: str) -> list[list[float]]:
+    """The numbers of each row of the printed table whose header line contains `header`."""
+    text = printed(notebook)
+    assert header in text, f"notebook {notebook} printed no table with {header!r}"
+    lines = text.split(header, 1)[1].split("\n")[1:]
+    is_row = re.compile(r".*\S +-?[\d.]+$")
+    lines = lines if is_row.match(lines[0]) else lines[1:]  # the name of an index has its own line
+    rows = takewhile(is_row.match, lines)
+    return [[float(x) for x in re.findall(r"(?<= )-?\d+(?:\.\d+)?(?= |$)", r)] for r in rows]
+
+
+def learning() -> pd.DataFrame:
+    return pd.read_csv(ROOT / "notebooks/runs/learning.csv")
+
+
+def mean_sd(*columns: str) -> list[float]:
+    return [x for c in columns for x in (learning()[c].mean(), learning()[c].std())]
+
+
+def gains(way: str) -> pd.Series:
+    return learning()[f"ppo_{way}_exact"] - learning()[f"sft_{way}_exact"]
+
+
+def date_of_learning() -> list[float]:
+    return [float(x) for x in learning()["date"].max().split("-")]
+
+
+def base_model() -> list[float]:
+    """Parameters, and megabytes, of the stored base model."""
+    path = base.FOLDER / base.WEIGHTS
+    with safe_open(path, "pt") as file:
+        names = [name for name in file.keys() if "inv_freq" not in name]  # a buffer
+        count = sum(file.get_tensor(name).numel() for name in names)
+    return [count, path.stat().st_size / 1e6]
+
+
+def probe() -> pd.DataFrame:
+    rows = pd.read_csv(ROOT / "notebooks/runs/version_matrix.csv", keep_default_na=False)
+    return rows[rows.model == "chatglm"]
+
+
+def versions(message: str, step: str) -> list[float]:
+    """The first and the last minor version under which `step` fails with `message`."""
+    rows = probe()
+    rows = rows[(rows.step == step) & rows.exception.str.contains(message, regex=False)]
+    minors = [version.rsplit(".", 1)[0] for version in rows.transformers]
+    return [float(minors[0]), float(minors[-1])]
+
+
+def grades() -> pd.DataFrame:
+    return pd.DataFrame(table("01", "stars, 1 to 5"))
+
+
+def best_and_worst() -> list[float]:
+    """The grade that is one person's highest and another's lowest."""
+    return list(set(grades().max()) & set(grades().min()))
+
+
+def flat_tokens() -> list[float]:
+    lines = printed("01").split("unclipped", 1)[1].split("\n")[1:]
+    rows = list(takewhile(lambda line: not line.startswith("policy loss"), lines))
+    return [sum(" yes " in row for row in rows), len(rows)]
+
+
+@dataclass(frozen=True)
+class Claim:
+    where: str
+    pattern: str
+    source: Callable[[], Sequence[float | str]]
+    tolerance: float = 0.0  # beyond rounding
+
+
+UNPACK, SHAPE = "too many values to unpack", "no attribute 'shape'"
+FORMAT, PADDING = "standardize_cache_format", "padding_side"
+EXTRACT = "no attribute '_extract_past_from_model_output'"
+NUMBER = r"([\d.,]*\d)"
+SPREAD = rf"{NUMBER} ± {NUMBER}"
+
+CLAIMS = [
+    Claim(
+        "README",
+        rf"sampled, temperature 1 \| {SPREAD} \| {SPREAD} \|",
+        lambda: mean_sd("sft_sampled_exact", "ppo_sampled_exact"),
+    ),
+    Claim(
+        "README",
+        rf"greedy \| {SPREAD} \| {SPREAD} \|",
+        lambda: mean_sd("sft_greedy_exact", "ppo_greedy_exact"),
+    ),
+    Claim(
+        "README",
+        rf"largest KL of any step was {NUMBER} nats",
+        lambda: [learning()["largest_kl"].max()],
+    ),
+    Claim(
+        "README",
+        rf"Every seed gained {NUMBER} to {NUMBER} sampled",
+        lambda: [gains("sampled").min(), gains("sampled").max()],
+    ),
+    Claim("README", r"over seeds (\d), (\d), (\d):", lambda: list(learning()["seed"])),
+    Claim("README", r"\((\d{4})-(\d\d)-(\d\d)\); the rows are in", date_of_learning),
+    Claim("README", r"exact answers on (\d+) held-out", lambda: [TINY.ppo.eval_problems]),
+    Claim("README", rf"base model of {NUMBER} parameters \({NUMBER} MB\)", base_model),
+    Claim(
+        "README",
+        rf"unpack \(expected 2\)` \(transformers {NUMBER} and {NUMBER}\)",
+        lambda: versions(UNPACK, "generate"),
+    ),
+    Claim("README", rf"{FORMAT}'` \({NUMBER} to {NUMBER}\)", lambda: versions(FORMAT, "generate")),
+    Claim("README", rf"{EXTRACT}` \({NUMBER} to {NUMBER}\)", lambda: versions(EXTRACT, "generate")),
+    Claim(
+        "README",
+        rf"{PADDING}'` \(from {NUMBER}\)",
+        lambda: versions(PADDING, "tokenizer_pad_batch")[:1],
+    ),
+    Claim("01", r"A (\d+) is the best grade of one person and the worst", best_and_worst),
+    Claim(
+        "01",
+        r"ask it (\d+) times for each of the (\d+) pairs",
+        lambda: [numbers("01", r"^(\d+) comparisons")[0] / comb(6, 2), comb(6, 2)],
+    ),
+    Claim("01", r"scale that took (\d+) comparisons", lambda: numbers("01", r"^(\d+) comparisons")),
+    Claim("01", r"our step: (\w+) of (\w+) tokens on the flat parts", flat_tokens),
+    Claim("02", r"about (\d+) minutes", lambda: numbers("02", r"steps in ([\d.]+) minutes"), 1.0),
+    Claim(
+        "03",
+        r"costs \$(\d+) in the text, and (\d+) in the answer",
+        lambda: numbers("03", r"should be (\d+), not (\d+)"),
+    ),
+    Claim(
+        "03",
+        rf"but {NUMBER} to {NUMBER} to everything",
+        lambda: [f(row[1] for row in table("03", "graph only  both")) for f in (min, max)],
+    ),
+    Claim(
+        "03",
+        rf"in full, the evaluator at most {NUMBER}\. \*Stuffed",
+        lambda: [max(row[-1] for row in table("03", "the evaluator  highest")[:4])],
+    ),
+    Claim("04", r"([\w-]+) versions The head", lambda: [probe()["transformers"].nunique()]),
+    Claim(
+        "04",
+        r"one probe of (\d+) steps under (\d+) versions",
+        lambda: [probe()["step"].nunique(), probe()["transformers"].nunique()],
+    ),
+    Claim(
+        "04",
+        rf"unpack \(expected 2\)` \| {NUMBER}, {NUMBER} \|",
+        lambda: versions(UNPACK, "generate"),
+    ),
+    Claim(
+        "04",
+        rf"{SHAPE}` \| {NUMBER}, {NUMBER}, padded",
+        lambda: versions(SHAPE, "generate_leftpad_batch"),
+    ),
+    Claim("04", rf"{FORMAT}'` \| {NUMBER} to {NUMBER} \|", lambda: versions(FORMAT, "generate")),
+    Claim("04", rf"{EXTRACT}` \| {NUMBER} to {NUMBER} \|", lambda: versions(EXTRACT, "generate")),
+    Claim(
+        "04",
+        rf"{PADDING}'` \| from {NUMBER} \|",
+        lambda: versions(PADDING, "tokenizer_pad_batch")[:1],
+    ),
+    Claim(
+        "04",
+        r"tensor a \((\d)\) must match the size of tensor b \((\d)\)",
+        lambda: numbers("04", r"tensor a \((\d)\) must match the size of tensor b \((\d)\)"),
+    ),
+    Claim("04", r"a string of (\d+) characters", lambda: numbers("04", r"of (\d+) characters$")),
+    *(
+        Claim("04", rf"\*\*{name} {NUMBER}\*\*", lambda name=name: [direct_pins()[name]])
+        for name in ("tokenizers", "trl", "peft")
+    ),
+    Claim("04", rf"was not tested with \({NUMBER} to {NUMBER}\)", lambda: PATCH_TESTED),
+    Claim("05", r"about (\d+) minutes", lambda: numbers("05", r"steps in ([\d.]+) minutes"), 1.0),
+]
+
+
+def agrees(written: str, source: float | str, tolerance: float = 0.0) -> bool:
+    """Whether a number as written is its source, rounded to the digits that are written."""
+    if isinstance(source, str):
+        return written == source
+    value = WORDS.get(written.lower()) or float(written.replace(",", ""))
+    digits = len(written.partition(".")[2])
+    return abs(value - source) <= 0.5 * 10**-digits + tolerance + 1e-9
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda c: f"{c.where}: {c.pattern[:50]}")
+def test_prose_is_what_was_measured(claim):
+    found = re.findall(claim.pattern, prose(claim.where))
+    assert len(found) == 1, f"{len(found)} sentences of {claim.where} match; change CLAIMS too"
+    written = [found[0]] if isinstance(found[0], str) else found[0]
+    source = claim.source()
+    assert len(written) == len(source)
+    pairs = zip(written, source, strict=True)
+    wrong = [pair for pair in pairs if not agrees(*pair, claim.tolerance)]
+    assert not wrong, f"written and measured: {wrong}"
+
+
+@pytest.mark.parametrize("notebook", ["01", "02", "03", "04", "05"])
+def test_readme_and_opening_card_give_the_same_minutes(notebook):
+    row = re.search(
+        rf"\[{notebook} [^\]]*\]\(notebooks/[^|]*\|[^|]*\| {NUMBER} \|", prose("README")
+    )
+    card = cells(notebook)[0].source
+    time = re.search(r"(?:about (\d+)|under a) (second|minute)", card)
+    minutes = float(time[1] or 1) / (60 if time[2] == "second" else 1)
+    assert abs(float(row[1]) - minutes) <= 0.25
+
+
+def test_stored_outputs_are_of_full_runs():
+    """Not of a quick run, and not of yesterday's settings."""
+    assert numbers("02", r"(\d+) steps in") == [TINY.sft.steps]
+    assert numbers("05", r"(\d+) steps in") == [TINY.ppo.steps]
+    for notebook in ("02", "03", "05"):
+        assert "profile tiny" in printed(notebook)
+
+
+@pytest.mark.parametrize(
+    ("written", "source", "expected"),
+    [
+        ("0.27", 0.2716, True),
+        ("0.28", 0.2716, False),
+        ("0.3", 0.2716, True),
+        ("1,191", 1191.4, True),
+        ("two", 2, True),
+        ("two", 3, False),
+        ("4.40.0", "4.40.0", True),
+        ("4.40", "4.40.0", False),
+    ],
+)
+def test_a_number_agrees_when_it_is_the_source_rounded(written, source, expected):
+    assert agrees(written, source) == expected
