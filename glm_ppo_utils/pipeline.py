@@ -8,10 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from transformers import set_seed
+from trl import PreTrainedModelWrapper
 
 from glm_ppo_utils import base
 from glm_ppo_utils import problems as word_problems
-from glm_ppo_utils.chatglm import load_policy, load_tokenizer, save_checkpoint
+from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer, save_checkpoint
+from glm_ppo_utils.chatglm.loading import ADAPTER
 from glm_ppo_utils.evaluator import Evaluator
 from glm_ppo_utils.ppo import PPOSettings, read_jsonl
 from glm_ppo_utils.problems import Problem
@@ -36,13 +38,13 @@ def runs_dir(profile: Profile) -> Path:
 
 def training_problems(profile: Profile) -> list[Problem]:
     """Problems that PPO practises on; SFT's demonstrations are made from others like them."""
-    return _prepare(profile, word_problems.generate(profile.train_problems, seed=1))
+    return prepare(profile, word_problems.generate(profile.train_problems, seed=1))
 
 
 def heldout_problems(profile: Profile) -> list[Problem]:
     """The fixed problems of every evaluation, disjoint from all training problems."""
     problems = word_problems.generate(profile.heldout_problems, seed=2, split="heldout")
-    return _prepare(profile, problems)
+    return prepare(profile, problems)
 
 
 def demonstration_pairs(profile: Profile, split: str = "train") -> list[tuple[str, str]]:
@@ -52,7 +54,7 @@ def demonstration_pairs(profile: Profile, split: str = "train") -> list[tuple[st
     problems = word_problems.generate(count, seed=3 if train else 4, split=split)
     error_rate = profile.sft.error_rate if train else 0.0
     demonstrations = word_problems.demonstrations(problems, error_rate, seed=3)
-    prompts = [p.text for p in _prepare(profile, problems)]
+    prompts = [p.text for p in prepare(profile, problems)]
     return [(p, d.answer) for p, d in zip(prompts, demonstrations, strict=True)]
 
 
@@ -67,27 +69,39 @@ def start_policy(profile: Profile) -> Path | str:
 def sft_policy(profile: Profile, seed: int = 0, progress: bool = True) -> Path:
     """Folder of the SFT policy: the one notebook 02 stored, or trained now."""
     folder = runs_dir(profile) / f"sft-seed{seed}"
-    if not (folder / "policy" / "config.json").exists():
+    if not is_checkpoint(folder / "policy"):
         train_sft_policy(profile, seed, progress)
     return folder / "policy"
 
 
-def train_sft_policy(profile: Profile, seed: int = 0, progress: bool = True) -> list[dict]:
-    """Train the SFT policy, store it where :func:`sft_policy` looks, and return the log."""
+def train_sft_policy(
+    profile: Profile,
+    seed: int = 0,
+    progress: bool = True,
+    folder: Path | None = None,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    heldout: Sequence[tuple[str, str]] = (),
+) -> list[dict]:
+    """Train the SFT policy, store it in ``folder/policy``, and return the log.
+
+    Without `folder` it goes where :func:`sft_policy` looks; without `pairs` of (prompt, answer)
+    the profile's demonstrations are learnt and its held-out problems tried.
+    """
+    own = pairs is not None
     set_seed(seed)
     start = start_policy(profile)
     tokenizer = load_tokenizer(start, revision=profile.revision)
     model = load_policy(start, profile.revision, profile.dtype, profile.lora)
-    folder = runs_dir(profile) / f"sft-seed{seed}"
+    folder = folder or runs_dir(profile) / f"sft-seed{seed}"
     log = train_sft(
         model,
         tokenizer,
-        demonstration_pairs(profile),
-        demonstration_pairs(profile, "heldout"),
+        pairs if own else demonstration_pairs(profile),
+        heldout if own else demonstration_pairs(profile, "heldout"),
         replace(profile.sft, seed=seed),
         folder,
         progress=progress,
-        probe=lambda model: held_out_rates(profile, model, tokenizer),
+        probe=None if own else lambda model: held_out_rates(profile, model, tokenizer),
     )
     save_checkpoint(model, tokenizer, folder / "policy")
     return log
@@ -104,12 +118,29 @@ def held_out_rates(profile: Profile, model, tokenizer, count: int = 100) -> dict
     }
 
 
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder holds a model, or a LoRA adapter, which has no ``config.json``."""
+    return any((folder / name).is_file() for name in ("config.json", ADAPTER))
+
+
+def ppo_policy(profile: Profile, folder: Path | str, seed: int = 0) -> PreTrainedModelWrapper:
+    """A checkpoint as the policy of PPO: with the profile's type, LoRA and a fresh value head.
+
+    A saved adapter is trained on; another checkpoint gets a new adapter where the profile has one.
+    """
+    lora = None if (Path(folder) / ADAPTER).is_file() else profile.lora
+    revision = profile.revision if str(folder) == profile.checkpoint else None
+    model = load_policy(folder, revision, profile.dtype, lora)
+    set_seed(seed)  # the value head starts from random weights
+    return add_value_head(model)
+
+
 def ppo_settings(profile: Profile, seed: int = 0) -> PPOSettings:
     """The profile's PPO settings with another seed."""
     return replace(profile.ppo, seed=seed)
 
 
-def _prepare(profile: Profile, problems: Sequence[Problem]) -> list[Problem]:
+def prepare(profile: Profile, problems: Sequence[Problem]) -> list[Problem]:
     """Put the description of the LP format before each problem, where the profile asks for it."""
     if not profile.instruct:
         return list(problems)

@@ -13,6 +13,10 @@ RewardFn = Callable[..., list[float]]
 """``(prompts, completions, **columns) -> list[float]``, the signature of TRL's reward functions."""
 
 
+class RewardError(ValueError):
+    """What a reward function returned cannot be learnt from."""
+
+
 @dataclass(frozen=True)
 class Rollout:
     """One prompt and the policy's response to it.
@@ -106,7 +110,7 @@ def grade(grader: RewardFn, problems: Sequence, answers: Sequence[str]) -> list[
 
     Raises
     ------
-    ValueError
+    RewardError
         When the reward function returns another number of rewards, or one that is not finite.
     """
     columns = [f.name for f in fields(problems[0]) if f.name != "text"] if problems else []
@@ -117,13 +121,15 @@ def grade(grader: RewardFn, problems: Sequence, answers: Sequence[str]) -> list[
     )
     rewards = [float(r) for r in rewards]
     if len(rewards) != len(answers):
-        raise ValueError(
+        raise RewardError(
             f"the reward function returned {len(rewards)} rewards for {len(answers)} responses; "
             "it must return one for each, in order"
         )
     bad = [i for i, r in enumerate(rewards) if not abs(r) < float("inf")]
     if bad:
-        raise ValueError(f"the reward of response {bad[0]} is {rewards[bad[0]]}; it must be finite")
+        raise RewardError(
+            f"the reward of response {bad[0]} is {rewards[bad[0]]}; it must be finite"
+        )
     return rewards
 
 
