@@ -19,7 +19,7 @@ EXECUTE := $(BIN)/jupyter nbconvert --to notebook --execute --ExecutePreprocesso
   --ExecutePreprocessor.record_timing=False
 NBVAL := GLM_PPO_QUICK=1 GLM_PPO_PROFILE=tiny $(BIN)/python -m pytest -q --nbval-current-env --nbval-cell-timeout=900
 
-.PHONY: run test lab notebooks base lab-versions lint lock
+.PHONY: run test lab notebooks site base lab-versions lint lock
 
 run: $(READY) $(OVERLAYS) ## run the series top to bottom; executed copies in build/run
 	@for notebook in $(NOTEBOOKS); do \
@@ -40,6 +40,9 @@ notebooks: $(READY) $(OVERLAYS) ## execute all five in order and store their out
 	@for notebook in $(NOTEBOOKS); do \
 	  echo "== $$notebook"; $(EXECUTE) --inplace $$notebook || exit 1; \
 	done
+
+site: $(READY) ## README and the notebooks, as stored, as HTML in build/site; fails on a broken link
+	$(BIN)/python tools/build_site.py
 
 base: $(READY) ## pretrain the small base model anew (the stored one is in glm_ppo_utils/base_model)
 	$(BIN)/python -m glm_ppo_utils.base
