@@ -135,14 +135,14 @@ def needed_cells(notebook: Path) -> list[nbformat.NotebookNode]:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_runs(tmp_path_factory) -> Iterator[None]:
-    """Few training steps, in a folder of their own, from the notebooks' folder."""
+    """Few training steps, in a folder of their own, away from the repository."""
     verbosity = logging.get_verbosity()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLM_PPO_RUNS", str(tmp_path_factory.mktemp("runs")))
         patch.setenv("GLM_PPO_QUICK", "1")
         patch.setenv("GLM_PPO_PROFILE", "tiny")
         patch.setenv("TQDM_DISABLE", "1")
-        patch.chdir(NOTEBOOKS[0].parent)
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))  # as on Colab
         matplotlib.use("agg")
         yield
     logging.set_verbosity(verbosity)

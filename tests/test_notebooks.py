@@ -1,0 +1,325 @@
+"""The stored notebooks, not executed: parts, cells, outputs, figures, links and Colab."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from IPython.core.inputtransformer2 import TransformerManager
+from markdown_it import MarkdownIt
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from glm_ppo_utils import environment
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("0*.ipynb"))
+PAGES = sorted([*NOTEBOOKS, *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PLACES = re.compile(r"/(?:work|tmp|root|home|Users|var|opt|mnt|private)/|[A-Z]:\\")
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+each_page = pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+
+
+def cells(path: Path, kind: str = "code") -> list:
+    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == kind]
+
+
+def tags(cell) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def outputs(path: Path) -> list:
+    return [(cell, output) for cell in cells(path) for output in cell.outputs]
+
+
+def texts(output) -> list[str]:
+    """Every text in an output; a picture's bytes are none."""
+    data = {k: v for k, v in output.get("data", {}).items() if not k.startswith("image/")}
+    texts = [output.get("text", ""), output.get("evalue", ""), *map(str, data.values())]
+    return [*texts, *output.get("traceback", [])]
+
+
+# -- parts
+
+
+@each_notebook
+def test_a_notebook_is_valid_and_has_every_part(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    card, closing = notebook.cells[0].source, notebook.cells[-2].source
+    for part in ("**The question of this notebook:**", "**At the end you have**", "**Time**"):
+        assert part in card
+    assert "setup" in tags(notebook.cells[1])
+    assert closing.startswith("## Recap") and "*Not done" in closing
+    assert re.search(r"\*\*(Next|Start again):\*\* \[", closing)
+    assert "footer(" in notebook.cells[-1].source
+
+
+@each_notebook
+def test_exercises_say_how_hard_they_are_and_fold_hint_and_solution(path):
+    notebook = nbformat.read(path, as_version=4)
+    exercises = [i for i, cell in enumerate(notebook.cells) if "exercise" in tags(cell)]
+    assert len(exercises) == 3
+    for number, i in enumerate(exercises, start=1):
+        text = notebook.cells[i - 1].source
+        assert re.search(rf"^\*\*{number} \((easy|medium|hard), \d+ minutes\)\.\*\*", text, re.M)
+        for fold in ("Hint", "Solution"):
+            assert text.count(f"<details><summary>{fold}</summary>") == 1
+        assert text.count("<details>") == text.count("</details>") == 2
+
+
+# -- cells
+
+
+@each_notebook
+def test_cells_parse_and_are_short(path):
+    for cell in cells(path):
+        ast.parse(TransformerManager().transform_cell(cell.source))
+        assert len(cell.source.splitlines()) <= 30, cell.source
+
+
+# -- outputs
+
+
+@each_notebook
+def test_outputs_come_from_one_run_in_order(path):
+    counts = [cell.execution_count for cell in cells(path)]
+    assert counts == list(range(1, len(counts) + 1))
+    for cell in cells(path):
+        if re.search(r"^(print|check)\(|^figure = |^HTML\(", cell.source, re.M):
+            assert cell.outputs, f"no output stored of: {cell.source}"
+
+
+@each_notebook
+def test_outputs_hold_no_noise_and_no_place_of_a_machine(path):
+    for cell, output in outputs(path):
+        assert output.get("name") != "stderr", output.text
+        assert (output.output_type == "error") <= ("raises-exception" in tags(cell)), cell.source
+        for text in texts(output):
+            assert not PLACES.search(text), text
+
+
+# -- figures
+
+
+@each_notebook
+def test_figures_are_described_in_words_and_explained_below(path):
+    """``alt`` in the cell's metadata is what nbconvert writes into the page for the figure."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell, below in zip(notebook.cells, notebook.cells[1:], strict=False):
+        images = sum("image/png" in o.get("data", {}) for o in cell.get("outputs", []))
+        if images:
+            assert images == 1 and len(cell.metadata.get("alt", "")) > 40, cell.source
+            explained = below.source.lower()
+            assert "healthy" in explained and "broken" in explained, cell.source
+            assert "knob" in explained or "`" in explained, cell.source  # or the setting's name
+
+
+@each_page
+def test_linked_images_are_described_in_words(path):
+    for token in inline_tokens(path):
+        if token.type == "image":
+            assert len(token.content) > 10, token.attrs["src"]
+    for tag in html(path).select("img"):
+        assert tag.get("alt"), tag
+
+
+# -- links
+
+
+def markdown(path: Path) -> str:
+    if path.suffix == ".md":
+        return path.read_text(encoding="utf-8")
+    return "\n\n".join(cell.source for cell in cells(path, "markdown"))
+
+
+def inline_tokens(path: Path) -> list:
+    blocks = MarkdownIt("commonmark").enable("table").parse(markdown(path))
+    return [token for block in blocks for token in block.children or []]
+
+
+def html(path: Path) -> BeautifulSoup:
+    """The HTML in a page's Markdown and, of a notebook, in its outputs."""
+    parsed = MarkdownIt("commonmark").enable("table").parse(markdown(path))
+    parts = [t.content for block in parsed for t in [block, *(block.children or [])]]
+    kinds = [t.type for block in parsed for t in [block, *(block.children or [])]]
+    raw = [x for x, kind in zip(parts, kinds, strict=True) if kind.startswith("html")]
+    if path.suffix == ".ipynb":
+        raw += [o.get("data", {}).get("text/html", "") for _, o in outputs(path)]
+    return BeautifulSoup("\n".join(raw), "html.parser")
+
+
+def links(path: Path) -> set[str]:
+    found = {t.attrs.get("href") or t.attrs.get("src") for t in inline_tokens(path)}
+    found |= {tag.get("href") or tag.get("src") for tag in html(path).select("[href], [src]")}
+    return {link for link in found if link and not link.startswith("data:")}
+
+
+def anchors(path: Path) -> set[str]:
+    """The names that a page's headings get: on GitHub, or in Jupyter for a notebook."""
+    blocks = MarkdownIt("commonmark").parse(markdown(path))
+    headings = [
+        b.content for a, b in zip(blocks, blocks[1:], strict=False) if a.type == "heading_open"
+    ]
+    if path.suffix == ".ipynb":
+        return {heading.replace(" ", "-") for heading in headings}
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@each_page
+def test_links_lead_somewhere(path):
+    for link in links(path):
+        parts = urlsplit(link)
+        if parts.scheme:
+            assert parts.scheme == "https", link
+            continue
+        target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+        assert target.exists(), f"{path.name} links to {link}"
+        if parts.fragment:
+            assert unquote(parts.fragment) in anchors(target), f"{path.name} links to {link}"
+
+
+@each_page
+def test_files_named_in_the_text_exist(path):
+    for name in re.findall(
+        r"`((?:glm_ppo_utils|benchmarks|notebooks|tests|tools)/[\w./]*)`", markdown(path)
+    ):
+        assert (ROOT / name).exists(), f"{path.name} names {name}"
+
+
+# -- Colab
+
+
+@each_notebook
+def test_metadata_choose_kernel_runtime_and_gpu(path):
+    metadata = nbformat.read(path, as_version=4).metadata
+    assert metadata.kernelspec.name == "python3"
+    assert metadata.accelerator == "GPU"
+    assert metadata.colab == {
+        "gpuType": "A100",
+        "provenance": [],
+        "runtime_attributes": {"runtime_version": "2026.07"},  # the last with Python 3.12
+    }
+
+
+@each_notebook
+def test_the_opening_card_links_to_colab(path):
+    card = nbformat.read(path, as_version=4).cells[0].source
+    assert f"| **Open in Colab** | {environment.colab_link(path.name)} |" in card.splitlines()
+
+
+@pytest.mark.parametrize("readme", sorted(ROOT.glob("README*.md")), ids=lambda p: p.name)
+def test_the_readmes_carry_the_badges(readme):
+    text, names = readme.read_text(encoding="utf-8"), [path.name for path in NOTEBOOKS]
+    assert environment.with_badges(text, names) == text
+    assert "<!-- colab -->\n" in text
+
+
+def test_one_constant_makes_every_badge(tmp_path, monkeypatch):
+    """Set it and run the tool: cells, cards and READMEs follow; unset it: they go back."""
+    card = "# T\n\n| | |\n|---|---|\n| **Open in Colab** | old |"
+    setup = new_code_cell("old", metadata={"tags": ["setup"]})
+    (tmp_path / "notebooks").mkdir()
+    path, readme = tmp_path / "notebooks/01_x.ipynb", tmp_path / "README.md"
+    nbformat.write(new_notebook(cells=[new_markdown_cell(card), setup]), path)
+    readme.write_text("before\n<!-- colab -->\n<!-- /colab -->\nafter\n")
+
+    def made(repository: str) -> tuple[str, str, str]:
+        monkeypatch.setattr(environment, "REPOSITORY", repository)
+        environment.write_notebooks(path.parent)
+        environment.write_readmes(tmp_path)
+        return *(c.source for c in nbformat.read(path, as_version=4).cells), readme.read_text()
+
+    unknown = made("")
+    assert "upload the repository's folder" in unknown[0]
+    assert "https" not in unknown[0] + unknown[2]
+    link = "(https://colab.research.google.com/github/a/b/blob/main/notebooks/01_x.ipynb)"
+    known = made("a/b")
+    assert link in known[0] and 'REPOSITORY = "a/b"' in known[1] and link in known[2]
+    assert known[1] == environment.setup_cell()
+    assert made("") == unknown
+
+
+# -- the set-up cell, as Colab would run it: another pip, another folder
+
+PROLOGUE = """
+import sys, types
+sys.modules["google.colab"] = types.ModuleType("google.colab")
+sys.version_info = {version}
+"""
+EPILOGUE = "\nimport glm_ppo_utils\nprint('from', glm_ppo_utils.__file__)"
+
+
+def on_colab(content: Path, repository: str = "", version: str = "(3, 12)", pip: str = "pass"):
+    """Run the set-up cell in `content`, with stand-ins for google.colab, pip and git."""
+    stand_ins = content.parent / "stand_ins"
+    (stand_ins / "pip").mkdir(parents=True)
+    (stand_ins / "pip/__init__.py").touch()
+    record = "import sys; print('pip', *sys.argv[1:], flush=True)\n"
+    (stand_ins / "pip/__main__.py").write_text(record + pip)
+    clone = (
+        f'#!/bin/sh\necho git "$@"\nmkdir "$5" && ln -s {ROOT}/glm_ppo_utils "$5/glm_ppo_utils"\n'
+    )
+    (stand_ins / "git").write_text(clone)
+    (stand_ins / "git").chmod(0o755)
+    cell = environment.setup_cell().replace('REPOSITORY = ""', f'REPOSITORY = "{repository}"')
+    source = PROLOGUE.format(version=version) + cell + EPILOGUE
+    return subprocess.run(
+        [sys.executable, "-c", source],
+        cwd=content,
+        env={"PATH": f"{stand_ins}:/usr/bin:/bin", "PYTHONPATH": str(stand_ins)},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def content(tmp_path) -> Path:
+    (tmp_path / "content" / "sample_data").mkdir(parents=True)
+    return tmp_path / "content"
+
+
+@pytest.mark.parametrize("place", ["glm-ppo", "drive/MyDrive/glm-ppo", "."])
+def test_set_up_installs_the_pins_and_takes_the_package_that_was_brought(content, place):
+    (content / place).mkdir(parents=True, exist_ok=True)
+    (content / place / "glm_ppo_utils").symlink_to(ROOT / "glm_ppo_utils")
+    result = on_colab(content, repository="a/b")  # not cloned: it is here
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    pins = [
+        f"{n}=={v}" for n, v in environment.direct_pins().items() if n not in environment.RUNTIME
+    ]
+    assert lines[0] == " ".join(["pip install -q", *pins])
+    assert len([line for line in lines if line.startswith("[ok]")]) == len(pins)
+    assert lines[-1] == f"from {(content / place).resolve()}/glm_ppo_utils/__init__.py"
+
+
+def test_set_up_behind_a_badge_clones_the_repository(content):
+    result = on_colab(content, repository="a/b")
+    assert result.returncode == 0, result.stderr
+    assert "git clone -q --depth=1 https://github.com/a/b glm-ppo" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith(f"from {content}/glm-ppo/")
+
+
+def test_set_up_says_what_is_missing(content):
+    result = on_colab(content)
+    assert result.returncode != 0
+    assert "upload the repository's folder, or mount the Drive" in result.stderr
+
+
+def test_set_up_refuses_a_python_without_wheels_before_it_installs_anything(content):
+    result = on_colab(content, version="(3, 13)")
+    assert "Runtime > Change runtime version" in result.stderr
+    assert "pip" not in result.stdout
+
+
+def test_set_up_stops_when_pip_fails(content):
+    (content / "glm_ppo_utils").symlink_to(ROOT / "glm_ppo_utils")
+    result = on_colab(content, pip="sys.exit(1)")
+    assert result.returncode != 0 and "CalledProcessError" in result.stderr
+    assert "[ok]" not in result.stdout
