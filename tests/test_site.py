@@ -58,8 +58,12 @@ def test_every_page_is_there_and_reached_by_turning_pages(site):
         onward = [a["href"] for a in turn if "→" in a.get_text()]
         place = (place.parent / onward[0]).resolve() if onward else None
     notebooks = [f"notebooks/{p.stem}.html" for p in sorted((ROOT / "notebooks").glob("0*.ipynb"))]
-    assert len(notebooks) == 5
-    assert visited == ["index.html", *notebooks, "README.zh-CN.html", "CONTRIBUTING.html"]
+    assert notebooks and visited == [
+        "index.html",
+        *notebooks,
+        "README.zh-CN.html",
+        "CONTRIBUTING.html",
+    ]
     assert set(pages(site)) == set(visited)
 
 
