@@ -21,7 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, set_seed
 from trl import PPOConfig, PPOTrainer, PreTrainedModelWrapper, create_reference_model
-from trl.core import logprobs_from_logits, masked_whiten
+from trl.core import logprobs_from_logits, masked_mean, masked_whiten
 
 from glm_ppo_utils.checkpoints import Checkpoints
 from glm_ppo_utils.memory import AdapterAtStart, adapter_is_fresh, checkpoint_layers, memory_advice
@@ -185,6 +185,8 @@ class ResponseTrainer(PPOTrainer):
         policy_loss, value_loss, stats = super().loss(
             old_logprobs, values, logits, vpreds, logprobs, mask, advantages, returns
         )
+        # TRL reports every column; in those of padding, old and new pass differ without meaning.
+        stats["policy/ratio"] = masked_mean(stats["policy/ratio"], mask)
         if self.is_distributed:
             tokens = mask.sum().float()
             weight = tokens / self.accelerator.reduce(tokens, "mean")
@@ -298,8 +300,10 @@ class PPORun:
         main = self.process == 0
         if main:
             self._tensorboard = SummaryWriter(self.out_dir / "tensorboard", purge_step=start)
-        bar = tqdm(steps, desc="PPO", initial=start, total=self.settings.steps, unit="step")
-        bar.disable = bar.disable or not self.progress or not main
+        # Left out where it is wanted, because TQDM_DISABLE is the default of this argument.
+        hide = {} if self.progress and main else {"disable": True}
+        total = self.settings.steps
+        bar = tqdm(steps, desc="PPO", initial=start, total=total, unit="step", **hide)
         done = start
         if done == 0 and self.settings.eval_every and self.heldout:
             self._write("eval.jsonl", self.held_out_row(0))
