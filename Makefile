@@ -19,7 +19,7 @@ EXECUTE := $(BIN)/jupyter nbconvert --to notebook --execute --ExecutePreprocesso
   --ExecutePreprocessor.record_timing=False
 NBVAL := GLM_PPO_QUICK=1 GLM_PPO_PROFILE=tiny $(BIN)/python -m pytest -q --nbval-current-env --nbval-cell-timeout=900
 
-.PHONY: run test lab notebooks site base lab-versions lint lock
+.PHONY: run test lab notebooks site base lab-versions colab-check lint lock
 
 run: $(READY) $(OVERLAYS) ## run the series top to bottom; executed copies in build/run
 	@for notebook in $(NOTEBOOKS); do \
@@ -49,6 +49,9 @@ base: $(READY) ## pretrain the small base model anew (the stored one is in glm_p
 
 lab-versions: $(READY) ## probe every version of transformers; writes the table of notebook 04
 	$(BIN)/python -m glm_ppo_utils.chatglm.version_lab matrix
+
+colab-check: $(READY) ## run the notebooks on the packages of Colab's runtime (Python 3.12, 5 GB, no GPU)
+	$(BIN)/python tools/colab_check.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
