@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from transformers import set_seed
+from peft import PeftModel
+from transformers import PreTrainedModel, set_seed
 from trl import PreTrainedModelWrapper
 
 from glm_ppo_utils import base
@@ -130,8 +131,12 @@ def ppo_policy(profile: Profile, folder: Path | str, seed: int = 0) -> PreTraine
     """
     lora = None if (Path(folder) / ADAPTER).is_file() else profile.lora
     revision = profile.revision if str(folder) == profile.checkpoint else None
-    model = load_policy(folder, revision, profile.dtype, lora)
-    set_seed(seed)  # the value head starts from random weights
+    return with_value_head(load_policy(folder, revision, profile.dtype, lora), seed)
+
+
+def with_value_head(model: PreTrainedModel | PeftModel, seed: int) -> PreTrainedModelWrapper:
+    """`add_value_head` with a head that follows from `seed`: it starts from random weights."""
+    set_seed(seed)
     return add_value_head(model)
 
 

@@ -1,0 +1,256 @@
+"""The commands: what they print, write and refuse, and that they train what the notebooks train."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from transformers import set_seed
+
+from glm_ppo_utils import base, pipeline
+from glm_ppo_utils.__main__ import main
+from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer
+from glm_ppo_utils.evaluator import Evaluator
+from glm_ppo_utils.ppo import PPORun, read_jsonl
+from glm_ppo_utils.problems import generate, save_problems
+from glm_ppo_utils.profiles import get_profile
+
+KNOBS = {"batch_size": 4, "mini_batch_size": 2, "max_new_tokens": 12, "checkpoint_every": 1}
+KNOBS |= {"eval_every": 2, "eval_problems": 4, "policy_lr": 1e-3, "value_warmup": 0}
+OPTIONS = [f"--{name.replace('_', '-')}={value}" for name, value in KNOBS.items()]
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory) -> Path:
+    return base.unpack(tmp_path_factory.mktemp("base") / "base")
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path, monkeypatch):
+    """Few problems, and a working directory of one's own."""
+    monkeypatch.setenv("GLM_PPO_QUICK", "1")
+    monkeypatch.setenv("GLM_PPO_RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    save_problems(tmp_path / "data.jsonl", generate(6, seed=5))
+    return tmp_path / "data.jsonl"
+
+
+def train(policy: Path, *more: str) -> int:
+    arguments = ["--profile", "tiny", "--policy", str(policy), "--quiet", *OPTIONS]
+    return main(["train", *arguments, *more])
+
+
+def without_seconds(rows: list[dict]) -> list[dict]:
+    return [{k: v for k, v in r.items() if not k.startswith("seconds")} for r in rows]
+
+
+def logs(folder: Path | str) -> list[list[dict]]:
+    return [without_seconds(read_jsonl(Path(folder) / n)) for n in ("log.jsonl", "eval.jsonl")]
+
+
+def write_reward(body: str, name: str) -> str:
+    """A module in the working directory with a reward function; its name for ``--reward``."""
+    Path(f"{name}.py").write_text(body)
+    return f"{name}:reward"
+
+
+def test_train_is_the_loop_of_the_notebooks(policy, tmp_path, capsys):
+    assert train(policy, "--steps=2", "--seed=3", "--out=run") == 0
+    profile = get_profile("tiny")
+    set_seed(3)
+    PPORun(
+        add_value_head(load_policy(policy)),
+        load_tokenizer(policy),
+        Evaluator(),
+        pipeline.training_problems(profile),
+        replace(profile.ppo, steps=2, seed=3, **KNOBS),
+        tmp_path / "direct",
+        heldout=pipeline.heldout_problems(profile),
+        progress=False,
+    ).train()
+    assert logs("run") == logs("direct")
+    assert [len(rows) for rows in logs("run")] == [2, 2]
+    out = capsys.readouterr().out
+    assert "tiny: 2 PPO steps of 4 responses on 500 problems, from step 0" in out
+    assert "held out, greedy   exact" in out
+    assert load_policy(tmp_path / "run" / "policy").config.hidden_size == 128
+
+
+def test_train_resumes_and_equals_a_whole_run(policy, capsys):
+    fewer = "--eval-every=0"
+    assert train(policy, "--steps=3", "--out=whole", fewer) == 0
+    assert train(policy, "--steps=2", "--out=parts", fewer) == 0
+    capsys.readouterr()
+    assert train(policy, "--steps=3", "--out=parts", fewer) == 0
+    assert "from step 2" in capsys.readouterr().out
+    assert logs("whole")[0] == logs("parts")[0]
+    weights = [Path(run, "policy", "model.safetensors").read_bytes() for run in ("whole", "parts")]
+    assert weights[0] == weights[1]
+
+
+def test_own_problems_and_an_own_reward(policy, data):
+    reward = write_reward(
+        "def reward(prompts, completions, id, reference, **_):\n"
+        "    assert all(r.startswith(('max', 'min')) for r in reference)\n"
+        "    return [0.25 + 0.5 * (i == 'x') for i in id]\n",
+        "flat",
+    )
+    assert train(policy, "--steps=1", "--out=run", f"--data={data}", f"--reward={reward}") == 0
+    log, evals = logs("run")
+    assert log[0]["reward"] == 0.25
+    assert log[0]["exact"] < 0.25  # the evaluator's word, not the reward's
+    assert evals == []  # no held-out problems of one's own
+    more = [f"--data={data}", f"--heldout={data}", f"--reward={reward}", "--judge-by-reward"]
+    assert train(policy, "--steps=2", "--out=judged", *more) == 0
+    log, evals = logs("judged")
+    assert log[0]["parsed"] == 1
+    assert [r["step"] for r in evals] == [0, 2]
+
+
+def test_ctrl_c_saves_says_how_to_resume_and_exits_with_130(policy, capsys):
+    reward = write_reward(
+        "calls = []\n"
+        "def reward(prompts, completions, **_):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) == 3:\n"
+        "        raise KeyboardInterrupt\n"
+        "    return [0.0] * len(completions)\n",
+        "interrupted",
+    )
+    more = ["--steps=4", "--out=run", "--checkpoint-every=100", "--eval-every=0"]
+    assert train(policy, *more, f"--reward={reward}") == 130
+    error = capsys.readouterr().err
+    assert error == "stopped: 2 of 4 steps are saved in run; the same command resumes\n"
+    assert train(policy, *more, f"--reward={reward}") == 0
+    assert [r["step"] for r in logs("run")[0]] == [0, 1, 2, 3]
+
+
+BAD = {
+    "no file": (["--data=none.jsonl"], "there is no file none.jsonl"),
+    "bad line": (["--data=bad.jsonl"], "bad.jsonl, line 2: not JSON"),
+    "no LP": (["--data=prose.jsonl"], "problem p: "),
+    "profile": (["--profile=huge"], "no profile 'huge'; choose one of tiny"),
+    "no colon": (["--reward=rewards"], "not of the form module:function"),
+    "no module": (["--reward=rewardz:f"], "there is no module rewardz"),
+    "no function": (["--reward=json:f"], "the module json has no f"),
+    "no callable": (["--reward=json:__name__"], "is a str, not a function"),
+    "one reward": (["--reward=short:reward"], "returned 1 rewards for 4 responses"),
+    "batches": (["--mini-batch-size=3"], "batch_size 4 is not a multiple of mini_batch_size 3"),
+    "no policy": (["--policy=./nowhere"], "no checkpoint folder ./nowhere"),
+    "random": (["--weights=random"], "--policy and --weights random exclude each other"),
+    "layers": (["--layers=2"], "--layers is for --weights random"),
+    "other run": (["--out=old"], "old holds a run with seed=0, not 7"),
+    "out": (["--out=bad.jsonl/run"], "cannot write to bad.jsonl/run"),
+}
+
+
+@pytest.mark.parametrize(("more", "message"), BAD.values(), ids=BAD)
+def test_bad_input_of_train_is_one_line(policy, capsys, more, message):
+    Path("bad.jsonl").write_text('{"id": "a", "text": "t", "reference": "max"}\n{"id": \n')
+    Path("prose.jsonl").write_text('{"id": "p", "text": "t", "reference": "no idea"}\n')
+    write_reward("def reward(**_):\n    return [0.0]\n", "short")
+    if "--out=old" in more:
+        assert train(policy, "--steps=1", "--eval-every=0", "--out=old") == 0
+        more = [*more, "--seed=7"]
+    capsys.readouterr()
+    assert train(policy, "--steps=1", "--eval-every=0", "--out=run", *more) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_the_shell_sees_the_status_and_no_traceback(tmp_path):
+    command = [sys.executable, "-m", "glm_ppo_utils", "score", "--data=no", "--answers=no"]
+    path = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={"PYTHONPATH": path}, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (2, "error: there is no file no; check the path\n")
+
+
+def test_evaluate_prints_rates_and_writes_answers(policy, data, capsys):
+    arguments = ["evaluate", f"--policy={policy}", f"--data={data}", "--profile=tiny"]
+    assert main([*arguments, "--best-of=3", "--json=answers.jsonl"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("base, 6 problems")
+    assert [line[:12].strip() for line in lines[1:]] == ["greedy", "sampled", "best of 3"]
+    rows = [json.loads(line) for line in Path("answers.jsonl").read_text().splitlines()]
+    assert len(rows) == 18
+    problems = {p.id: p for p in generate(6, seed=5)}
+    for row in rows:
+        score = Evaluator().score(row["answer"], problems[row["id"]].reference)
+        assert (row["reward"], row["message"]) == (score.reward, score.message)
+    means = {
+        way: sum(r["reward"] for r in rows if r["decoding"] == way) / 6
+        for way in ("greedy", "sampled", "best of 3")
+    }
+    for line, mean in zip(lines[1:], means.values(), strict=True):
+        assert line.endswith(f"mean reward {mean:.3f}")
+    assert main([*arguments, "--temperature=0", "--limit=2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("2 problems")
+    assert [line.split()[0] for line in lines[1:]] == ["greedy"]
+
+
+def test_score_grades_a_file_of_answers(data, capsys):
+    first, second, *rest = generate(6, seed=5)
+    answers = [(first.id, first.reference), (second.id, "no idea"), (first.id, second.reference)]
+    lines = [json.dumps({"id": key, "answer": answer}) + "\n" for key, answer in answers]
+    Path("answers.jsonl").write_text("".join(lines))
+    arguments = ["score", f"--data={data}", "--answers=answers.jsonl"]
+    assert main([*arguments, "--json=scores.jsonl"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith(f"{first.id}  1.00  ")
+    assert out[1].startswith(f"{second.id}  0.00  ")
+    assert out[3].startswith("3 answers    exact 0.333   parsed 0.667   mean reward ")
+    assert out[4].startswith("4 of 6 problems have no answer")
+    scores = [json.loads(line) for line in Path("scores.jsonl").read_text().splitlines()]
+    assert [s["exact"] for s in scores] == [True, False, False]
+    for line, message in (
+        ('{"id": "unknown", "answer": ""}', "line 1: no problem has the id 'unknown'"),
+        ('{"id": "a"}', 'line 1: write one JSON object with "id" and "answer"'),
+        ("[]", 'line 1: write one JSON object with "id" and "answer"'),
+        ("", "answers.jsonl holds no answer"),
+    ):
+        Path("answers.jsonl").write_text(line)
+        assert main(arguments) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_sft_learns_own_pairs_and_its_policy_goes_on_to_train(data, capsys):
+    more = [f"--data={data}", f"--heldout={data}", "--steps=4", "--eval-every=2", "--quiet"]
+    assert main(["sft", "--profile=tiny", "--out=sft", *more]) == 0
+    assert "nats per answer token" in capsys.readouterr().out
+    losses = [r["eval_loss"] for r in json.loads(Path("sft/sft_log.json").read_text())[:-1]
+              if "eval_loss" in r]  # fmt: skip
+    assert losses[-1] < losses[0]
+    assert train(Path("sft/policy"), "--steps=1", "--eval-every=0", "--out=run") == 0
+    assert main(["sft", "--profile=tiny", f"--heldout={data}", "--out=sft"]) == 2
+    assert "--heldout needs --data" in capsys.readouterr().err
+
+
+def test_without_a_policy_the_sft_policy_is_made_once(capsys):
+    arguments = ["train", "--profile=tiny", "--quiet", *OPTIONS, "--steps=1", "--eval-every=0"]
+    assert main([*arguments, "--out=one"]) == 0
+    made = pipeline.sft_policy(get_profile("tiny"))
+    stamp = (made / "model.safetensors").stat().st_mtime_ns
+    assert main([*arguments, "--out=two"]) == 0
+    assert (made / "model.safetensors").stat().st_mtime_ns == stamp
+    assert logs("one") == logs("two")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "score", "sft"])
+def test_help_teaches(command, capsys):
+    with pytest.raises(SystemExit) as done:
+        main([command, "--help"])
+    out = capsys.readouterr().out
+    assert done.value.code == 0
+    assert f"python -m glm_ppo_utils {command} --" in out
+    assert "--data" in out
