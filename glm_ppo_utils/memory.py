@@ -65,21 +65,17 @@ def memory_advice(phase: str, settings: "PPOSettings") -> Iterator[None]:
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
-        s = settings
-        knobs = {
-            "generate": [
-                f"rollout_batch_size (now {s.rollout_batch_size})",
-                f"max_new_tokens (now {s.max_new_tokens})",
-            ],
-            "optimise": [
-                *([] if s.gradient_checkpointing else ["turn gradient_checkpointing on"]),
-                f"mini_batch_size (now {s.mini_batch_size})",
-                f"max_new_tokens (now {s.max_new_tokens})",
-            ],
-        }.get(phase, ["the memory that the reward function takes on this GPU"])
         raise torch.cuda.OutOfMemoryError(
-            f"out of GPU memory in the phase '{phase}'; lower {', else '.join(knobs)}".replace(
-                "lower turn", "turn"
-            )
-            + f" ({str(error).splitlines()[0]})"
+            f"out of GPU memory in the phase '{phase}'; {_advice(phase, settings)} "
+            f"({str(error).splitlines()[0]})"
         ) from error
+
+
+def _advice(phase: str, s: "PPOSettings") -> str:
+    shorter = f"max_new_tokens (now {s.max_new_tokens})"
+    if phase == "generate":
+        return f"lower rollout_batch_size (now {s.rollout_batch_size}) or {shorter}"
+    if phase == "optimise":
+        recompute = "" if s.gradient_checkpointing else "turn gradient_checkpointing on, or "
+        return f"{recompute}lower mini_batch_size (now {s.mini_batch_size}) or {shorter}"
+    return "the reward function needs less, or a GPU of its own"
