@@ -91,8 +91,12 @@ def statement_names(statement: ast.stmt) -> tuple[set[str], set[str]]:
     if not isinstance(statement, ast.Assign | ast.AugAssign):
         needs -= sets  # such as the variable of a loop
     for node in ast.walk(statement):
+        names = {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
         if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
-            sets |= {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+            sets |= names  # changed
+        if isinstance(node, ast.comprehension):  # from Python 3.12 on its variable counts as set
+            inner = {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)}
+            needs, sets = needs - inner, sets - inner
     return needs, sets
 
 
@@ -186,4 +190,5 @@ def test_needed_cells_are_found_through_functions_loops_and_changes():
     assert cell_names("for a in b:\n    print(a, c)")[0] == {"b", "print", "c"}
     assert cell_names("t = d(t)\nu = t") == ({"d", "t"}, {"t", "u"})
     assert cell_names("t['k'] = 1") == ({"t"}, {"t"})
+    assert cell_names("z = [q for q in r]") == ({"r"}, {"z"})
     assert cell_names("import a.b\nfrom c import d as e\n%xmode Minimal") == (set(), {"a", "e"})
