@@ -51,7 +51,7 @@ lab-versions: $(READY) ## probe every version of transformers; writes the table 
 	$(BIN)/python -m glm_ppo_utils.chatglm.version_lab matrix
 
 colab-check: $(READY) ## run the notebooks on the packages of Colab's runtime (Python 3.12, 5 GB, no GPU)
-	$(BIN)/python tools/colab_check.py
+	$(BIN)/python tools/colab_check.py --python python3.12
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -86,8 +86,9 @@ def with_badges(readme: str, names: list[str]) -> str:
 
 def check(pins: list[str]) -> None:
     """Print one ``[ok]`` or ``[fail]`` line per pin, and what to do when one fails."""
-    # Deprecation notices of the pinned libraries; every one of them is known and harmless.
+    # Notices of the pinned libraries; every one of them is known and harmless.
     warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", message="No dataset is provided")
     failed = False
     for pin in pins:
         name, wanted = pin.split("==")

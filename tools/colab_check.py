@@ -63,7 +63,12 @@ def main() -> None:
     if not args.keep:
         make_environment(args.python, BUILD / "venv")
     before = versions(python)
-    few = {"GLM_PPO_QUICK": "1", "GLM_PPO_PROFILE": "tiny", "TQDM_DISABLE": "1"}
+    few = {
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "GLM_PPO_QUICK": "1",
+        "GLM_PPO_PROFILE": "tiny",
+        "TQDM_DISABLE": "1",
+    }
     for notebook in upload(BUILD / "content"):
         clock = time.perf_counter()
         execute = ["nbconvert", "--to", "notebook", "--execute", "--log-level=ERROR"]
