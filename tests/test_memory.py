@@ -2,15 +2,18 @@
 
 import copy
 import re
+import runpy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from glm_ppo_utils import base
 from glm_ppo_utils.__main__ import main
+from glm_ppo_utils.chat import encode_prompt
 from glm_ppo_utils.chatglm import (
     add_value_head,
     gradient_checkpointing_is_on,
@@ -297,3 +300,18 @@ def test_train_with_random_weights_needs_no_checkpoint(tmp_path, monkeypatch, ca
     assert not (tmp_path / "run" / "policy").exists()
     assert main(["train", "--profile=tiny", "--weights=random", *more]) == 2
     assert "the sizes of tiny are not known" in capsys.readouterr().err
+
+
+def test_the_benchmark_runs_on_a_cpu_with_small_sizes(tmp_path, capsys):
+    script = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "gpu.py"))
+    sizes = ["--layers=3", "--hidden=64", "--ffn=32", "--batch=2", "--mini-batch=1"]
+    sizes += ["--prompt=20", "--response=3", "--steps=1", "--warmup=0", "--copy=100000"]
+    script["main"]([*sizes, f"--out={tmp_path / 'gpu.csv'}"])
+    table = pd.read_csv(tmp_path / "gpu.csv")
+    assert list(table.phase) == ["generate", "score", "optimise"]
+    assert (table.seconds > 0).all()
+    assert table.device[0]
+    assert (table[["tokens_per_s", "bound_tokens_per_s"]].iloc[0] > 0).all()
+    tokenizer = load_tokenizer(base.unpack(tmp_path / "base"))
+    assert len(encode_prompt(tokenizer, script["prompt_of"](tokenizer, 20).text)) == 20
+    assert "step " in capsys.readouterr().out

@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from glm_ppo_utils import ppo
+from glm_ppo_utils.__main__ import main
 from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer, write_checkpoint
 from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
 from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
+from glm_ppo_utils.problems import generate, save_problems
 from glm_ppo_utils.rollout import Rollout
 
 SIZES = {
@@ -90,6 +92,13 @@ def forced(folder, lora: bool) -> PPORun:
     return train(folder, f"forced-lora-{lora}", Forced, lora=lora)
 
 
+def command(folder, out, *more) -> int:
+    """The command line, as ``accelerate launch -m glm_ppo_utils train`` runs it."""
+    options = [f"--policy={folder}", f"--out={out}", "--data=data.jsonl", "--heldout=data.jsonl"]
+    options += ["--steps=2", "--eval-every=2", "--batch-size=4", "--mini-batch-size=2", *more]
+    return main(["train", "--profile=tiny", "--max-new-tokens=6", "--quiet", *options])
+
+
 if __name__ == "__main__":  # what each of the two processes does
     torch.set_num_threads(1)
     folder = sys.argv[1]
@@ -97,6 +106,8 @@ if __name__ == "__main__":  # what each of the two processes does
     results["whole"] = learnt(train(folder, "whole"))
     train(folder, "parts", steps=2)
     results["parts"] = learnt(train(folder, "parts"))
+    results["refused"] = command(folder, "command", "--batch-size=3", "--mini-batch-size=3")
+    results["done"] = command(folder, "command")
     torch.save(results, f"results-{os.environ['RANK']}.pt")
 
 
@@ -112,6 +123,7 @@ def folder(tmp_path_factory) -> Path:
 def two(folder, tmp_path_factory) -> tuple[Path, list[dict]]:
     """The folder in which two processes trained, and the parameters that each ended with."""
     here = tmp_path_factory.mktemp("two")
+    save_problems(here / "data.jsonl", generate(5, seed=5))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -122,6 +134,8 @@ def two(folder, tmp_path_factory) -> tuple[Path, list[dict]]:
     env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     done = subprocess.run(command, cwd=here, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    (here / "stdout").write_text(done.stdout)
+    (here / "stderr").write_text(done.stderr)
     results = [torch.load(here / f"results-{rank}.pt", weights_only=True) for rank in (0, 1)]
     return here, results
 
@@ -176,6 +190,17 @@ def test_two_processes_resume_where_they_stopped(two):
         assert all(torch.equal(whole[n], parts[n]) for n in whole)
     logs = [read_jsonl(here / name / "log.jsonl") for name in ("whole", "parts")]
     assert [r["reward"] for r in logs[0]] == [r["reward"] for r in logs[1]]
+
+
+def test_the_train_command_runs_on_two_processes_and_speaks_once(two):
+    here, results = two
+    assert [r["refused"] for r in results] == [2, 2]
+    assert (here / "stderr").read_text().count("error: batch_size 3 cannot be shared out") == 1
+    assert [r["done"] for r in results] == [0, 0]
+    assert (here / "stdout").read_text().count("tiny: 2 PPO steps of 4 responses") == 1
+    assert [r["step"] for r in read_jsonl(here / "command" / "log.jsonl")] == [0, 1]
+    assert [r["step"] for r in read_jsonl(here / "command" / "eval.jsonl")] == [0, 2]
+    assert load_policy(here / "command" / "policy").config.hidden_size == 32
 
 
 def test_processes_draw_unlike_numbers_and_one_process_those_of_before():
