@@ -6,7 +6,8 @@ Makes a virtual environment with the packages of ``colab_2026.07.txt`` in ``buil
 torch as PyPI has it for Linux), puts a stand-in for ``google.colab`` into it, lays the repository
 into a folder as an upload would, and executes every notebook with few training steps. The set-up
 cell of the first one installs the pins. Ends with an error if a notebook fails, or if a package
-that belongs to the runtime was replaced. ``--keep`` uses the environment of the last time.
+that belongs to the runtime was replaced. ``--keep`` puts the last environment back to the runtime's
+versions instead of making a new one.
 """
 
 import argparse
@@ -23,9 +24,10 @@ PACKAGES = Path(__file__).with_name("colab_2026.07.txt")
 BUILD = ROOT / "build" / "colab"
 
 
-def make_environment(interpreter: str, folder: Path) -> Path:
-    """A virtual environment like the runtime; returns its Python."""
-    subprocess.run([interpreter, "-m", "venv", "--clear", folder], check=True)
+def make_environment(interpreter: str, folder: Path, keep: bool) -> Path:
+    """A virtual environment like the runtime, made anew or put back; returns its Python."""
+    if not keep:
+        subprocess.run([interpreter, "-m", "venv", "--clear", folder], check=True)
     python = folder / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", "-r", PACKAGES], check=True)
     site = next(folder.glob("lib/python3*/site-packages"))
@@ -59,9 +61,7 @@ def main() -> None:
     parser.add_argument("--python", default="python3.12")
     parser.add_argument("--keep", action="store_true")
     args = parser.parse_args()
-    python = BUILD / "venv" / "bin" / "python"
-    if not args.keep:
-        make_environment(args.python, BUILD / "venv")
+    python = make_environment(args.python, BUILD / "venv", args.keep)
     before = versions(python)
     few = {
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
