@@ -5,6 +5,8 @@ linear programs: ``add_value_head`` prepared the first, ``Evaluator`` is one exa
 """
 
 import json
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Sequence
@@ -76,8 +78,8 @@ class PPOSettings:
       many again for their gradient, and some times ``R * max_new_tokens * vocabulary * b`` for
       log-probabilities and entropy. ChatGLM3-6B: 0.27 GB for the first at R = 4 and T = 512.
     - the layers' inputs, ``layers * R * T * hidden * b``, which `gradient_checkpointing` keeps:
-      0.47 GB there. Without it, about ``34 * hidden`` bytes a token and layer (Korthikanti et al.
-      2022, section 4.1, without attention scores): 8 GB.
+      0.47 GB there. Without it, roughly ``34 * hidden`` bytes a token and layer (Korthikanti et
+      al. 2022, section 4.1, for a GPT layer without its attention scores): 8 GB.
     - `batch_size` and `epochs`: next to nothing, token ids and a few numbers per token.
     """
 
@@ -293,9 +295,11 @@ class PPORun:
     def train(self) -> list[dict[str, float]]:
         """Run the steps that are still to do, and return the log of all steps.
 
-        Ctrl-C saves a checkpoint and raises ``KeyboardInterrupt``.
+        Ctrl-C ends the step, saves a checkpoint and raises ``KeyboardInterrupt``. A second Ctrl-C
+        does not wait; training then resumes from the last checkpoint.
         """
         start = self._resume()
+        self._half_learnt = False  # after a step's optimisation began and before it is logged
         steps = range(start, self.settings.steps)
         main = self.process == 0
         if main:
@@ -309,13 +313,16 @@ class PPORun:
             self._write("eval.jsonl", self.held_out_row(0))
         try:
             for step in bar:
-                row = self.step(step)
-                done = step + 1
-                self._write("log.jsonl", row)
+                with _interrupted_afterwards():
+                    row = self.step(step)
+                    done = step + 1
+                    self._write("log.jsonl", row)
+                    self._half_learnt = False
                 bar.set_postfix(reward=f"{row['reward']:.2f}", exact=f"{row['exact']:.2f}")
                 self._after_step(done)
         except KeyboardInterrupt:
-            self._save(done)
+            if not self._half_learnt:
+                self._save(done)
             raise
         finally:
             if main:
@@ -337,6 +344,7 @@ class PPORun:
             rewards = grade(self.reward_fn, batch, answers)
             own = self.grader is self.reward_fn
             grades = rewards if own else grade(self.grader, batch, answers)
+        self._half_learnt = True
         with clock("optimise"):
             stats = self._optimise(rollouts, rewards)
         clock.split("optimise", "logprobs", stats.pop("seconds_logprobs"))
@@ -588,6 +596,30 @@ def read_jsonl(path: Path | str) -> list[dict]:
 def _trainable(policy: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Parameters that learn: all of a small policy, adapter and value head under LoRA."""
     return {n: p.detach().cpu().clone() for n, p in policy.named_parameters() if p.requires_grad}
+
+
+@contextmanager
+def _interrupted_afterwards():
+    """Let a first Ctrl-C wait until the block is done; a second one does not wait."""
+    before = signal.getsignal(signal.SIGINT)
+    main_thread = threading.current_thread() is threading.main_thread()
+    if before is not signal.default_int_handler or not main_thread:
+        yield
+        return
+    pressed = []
+
+    def note(number, frame):
+        if pressed:
+            before(number, frame)
+        pressed.append(number)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 class _Clock:

@@ -1,6 +1,7 @@
 """The commands: what they print, write and refuse, and that they train what the notebooks train."""
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,9 +14,10 @@ from glm_ppo_utils import base, pipeline
 from glm_ppo_utils.__main__ import main
 from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer
 from glm_ppo_utils.evaluator import Evaluator
-from glm_ppo_utils.ppo import PPORun, read_jsonl
+from glm_ppo_utils.ppo import PPORun, ResponseTrainer, read_jsonl
 from glm_ppo_utils.problems import generate, save_problems
 from glm_ppo_utils.profiles import get_profile
+from glm_ppo_utils.rollout import Rollout
 
 KNOBS = {"batch_size": 4, "mini_batch_size": 2, "max_new_tokens": 12, "checkpoint_every": 1}
 KNOBS |= {"eval_every": 2, "eval_problems": 4, "policy_lr": 1e-3, "value_warmup": 0}
@@ -104,7 +106,7 @@ def test_own_problems_and_an_own_reward(policy, data):
     assert train(policy, "--steps=1", "--out=run", f"--data={data}", f"--reward={reward}") == 0
     log, evals = logs("run")
     assert log[0]["reward"] == 0.25
-    assert log[0]["exact"] < 0.25  # the evaluator's word, not the reward's
+    assert log[0]["parsed"] == 0  # the evaluator's word: 12 tokens are no LP
     assert evals == []  # no held-out problems of one's own
     more = [f"--data={data}", f"--heldout={data}", f"--reward={reward}", "--judge-by-reward"]
     assert train(policy, "--steps=2", "--out=judged", *more) == 0
@@ -129,6 +131,34 @@ def test_ctrl_c_saves_says_how_to_resume_and_exits_with_130(policy, capsys):
     assert error == "stopped: 2 of 4 steps are saved in run; the same command resumes\n"
     assert train(policy, *more, f"--reward={reward}") == 0
     assert [r["step"] for r in logs("run")[0]] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("presses", "saved"), [(1, 3), (2, 2)])
+def test_ctrl_c_amid_the_optimisation_loses_nothing(policy, capsys, monkeypatch, presses, saved):
+    """A half-learnt step is never saved: once waits for its end, twice falls back."""
+    more = ["--steps=4", "--eval-every=0"]
+    assert train(policy, *more, "--out=whole") == 0
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    steps = []
+    loss = ResponseTrainer.loss
+
+    def interrupted(self, *args):
+        steps.append(1)
+        if len(steps) == 2 * KNOBS["batch_size"] // KNOBS["mini_batch_size"] * 2 + 2:
+            for _ in range(presses):  # in the second of the third step's optimiser steps
+                signal.raise_signal(signal.SIGINT)
+        return loss(self, *args)
+
+    monkeypatch.setattr(ResponseTrainer, "loss", interrupted)
+    try:
+        assert train(policy, *more, "--out=parts") == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert f"{saved} of 4 steps are saved" in capsys.readouterr().err
+    assert train(policy, *more, "--out=parts") == 0
+    assert logs("parts") == logs("whole")
+    weights = [Path(run, "policy", "model.safetensors").read_bytes() for run in ("whole", "parts")]
+    assert weights[0] == weights[1]
 
 
 BAD = {
@@ -197,6 +227,21 @@ def test_evaluate_prints_rates_and_writes_answers(policy, data, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("2 problems")
     assert [line.split()[0] for line in lines[1:]] == ["greedy"]
+
+
+def test_best_of_takes_the_answer_of_the_highest_reward(policy, data, monkeypatch, capsys):
+    right = {p.text: p.reference for p in generate(6, seed=5)}
+
+    def every_third_is_right(policy, tokenizer, prompts, *_):
+        texts = [right[p] if i % 3 == 1 else "no idea" for i, p in enumerate(prompts)]
+        return [Rollout(None, None, text) for text in texts]
+
+    monkeypatch.setattr("glm_ppo_utils.__main__.respond", every_third_is_right)
+    arguments = ["evaluate", f"--policy={policy}", f"--data={data}", "--profile=tiny"]
+    assert main([*arguments, "--best-of=3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "exact 0.333   parsed 0.333" in lines[1]
+    assert "exact 1.000   parsed 1.000" in lines[3]
 
 
 def test_score_grades_a_file_of_answers(data, capsys):
