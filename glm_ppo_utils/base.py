@@ -1,8 +1,9 @@
-"""A small base model: what a pretrained ChatGLM already knows before it sees a word problem.
+"""A small base model: what a pretrained ChatGLM already knows before it is taught our task.
 
-The base model reads notes about linear programs, tables and formulas without sentences, and
-writes them as LP text. That teaches it the LP format and how to copy names and numbers to their
-places, and nothing about the words of the lessons: "at most", "twice as many", "profit".
+It has read two kinds of text. Notes about linear programs, tables and formulas without sentences,
+it writes as LP text: so it knows the LP format, and copies names and numbers to their places. Word
+problems it restates as tables: so it knows what "at most" and "twice as many" mean. It has never
+been shown the LP of a word problem; that is what SFT teaches.
 
 ``make base`` trains it and stores weights, tokenizer, settings and hashes in ``base_model/``.
 """
@@ -38,9 +39,10 @@ ARCHITECTURE = {
     "multi_query_group_num": 2,
     "seq_length": 512,
 }
+ASK = "As a table: "
 # Many small steps: with batches of 32 a model this small hardly learns to copy in the same time.
 SETTINGS = SFTSettings(
-    steps=10_000, batch_size=8, learning_rate=1e-3, problems=40_000, eval_every=1250
+    steps=24_000, batch_size=8, learning_rate=1e-3, problems=160_000, eval_every=2000
 )
 
 
@@ -51,6 +53,11 @@ def notes(n: int, seed: int, names: list[str]) -> list[tuple[str, str]]:
     """
     rng = random.Random(seed)
     return [_pair(_program(rng, names), rng) for _ in range(n)]
+
+
+def restatements(n: int, seed: int) -> list[tuple[str, str]]:
+    """`n` pairs (word problem of the training split, the same program as a table)."""
+    return [(ASK + p.text, _rows_in_order(read(p.reference))) for p in generate(n, seed)]
 
 
 def _pair(model: Model, rng: random.Random) -> tuple[str, str]:
@@ -88,14 +95,25 @@ def _itself(model: Model, rng: random.Random) -> str:
 
 
 def _table(model: Model, rng: random.Random) -> str:
+    return _shuffled_parts(_table_rows(model), model, rng)
+
+
+def _table_rows(model: Model) -> list[str]:
     """Row by row: ``goal max: chairs 3, tables 5. row <=: chairs 2, tables 1: 40.``"""
 
     def cells(terms):
         return ", ".join(f"{name} {number}" for number, name in terms)
 
-    lines = [f"goal {model.sense[:3]}: {cells(model.objective)}."]
-    lines += [f"row {row.sense}: {cells(row.terms)}: {row.rhs}." for row in model.rows]
-    return _shuffled_parts(lines, model, rng)
+    goal = f"goal {model.sense[:3]}: {cells(model.objective)}."
+    return [goal, *(f"row {row.sense}: {cells(row.terms)}: {row.rhs}." for row in model.rows)]
+
+
+def _rows_in_order(model: Model) -> str:
+    return " ".join([*_table_rows(model), _kind(model)])
+
+
+def _kind(model: Model) -> str:
+    return f"all {'general' if model.general else 'binary' if model.binary else 'real'}."
 
 
 def _formulas(model: Model, rng: random.Random) -> str:
@@ -127,8 +145,7 @@ def _shuffled_parts(lines: list[str], model: Model, rng: random.Random) -> str:
     """The goal anywhere among the rows, which keep their order; then the kind of variable."""
     goal, rows = lines[0], lines[1:]
     rows.insert(rng.randint(0, len(rows)), goal)
-    kind = "general" if model.general else "binary" if model.binary else "real"
-    rows.insert(rng.randint(0, len(rows)), f"all {kind}.")
+    rows.insert(rng.randint(0, len(rows)), _kind(model))
     return " ".join(rows)
 
 
@@ -136,7 +153,8 @@ def train_base(work: Path, progress: bool = True) -> list[dict]:
     """Train tokenizer and base model in the folder `work`, store them, and return the log."""
     lessons = generate(4000, seed=3)
     names = sorted({name for p in lessons for name in read(p.reference).variables})
-    pairs = notes(SETTINGS.problems, SETTINGS.seed, names)
+    half = SETTINGS.problems // 2
+    pairs = notes(half, SETTINGS.seed, names) + restatements(half, seed=5)
     texts = [t for p in lessons for t in (p.text, p.reference)]
     texts += [t for pair in pairs[:1000] for t in pair]
     vocabulary = train_tokenizer(texts, work / "tokenizer.model", VOCABULARY)
@@ -144,7 +162,8 @@ def train_base(work: Path, progress: bool = True) -> list[dict]:
     write_checkpoint(work / "untrained", ARCHITECTURE, vocabulary, seed=SETTINGS.seed)
     model, tokenizer = load_policy(work / "untrained"), load_tokenizer(work / "untrained")
     start = time.perf_counter()
-    log = train_sft(model, tokenizer, pairs, notes(200, -1, names), SETTINGS, work, progress)
+    held = notes(100, -1, names) + restatements(100, seed=6)
+    log = train_sft(model, tokenizer, pairs, held, SETTINGS, work, progress)
     _store(model, vocabulary, log, (time.perf_counter() - start) / 60)
     return log
 
