@@ -237,6 +237,8 @@ def _checkpoint(args: argparse.Namespace, profile: Profile, seed: int = 0) -> Pa
             f"there is no SFT policy in {folder}; make it in one process first "
             f"(python -m glm_ppo_utils sft --profile {profile.name}), or give --policy"
         )
+    if not pipeline.is_checkpoint(folder):
+        _say(f"no --policy, and no SFT policy yet: it is made now, in {folder}")
     return pipeline.sft_policy(profile, seed, progress=not args.quiet)
 
 
@@ -443,6 +445,7 @@ def _evaluate_parser(commands) -> None:
         """
 Lets a policy answer problems, scores the answers, and prints the share of exact answers, the share
 that is an LP at all, and the mean reward: greedily, and sampled at temperature 1.
+Without --policy it is the profile's SFT policy, which is made if it is missing.
 
 examples:
   python -m glm_ppo_utils evaluate --policy runs/mine/policy

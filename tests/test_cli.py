@@ -285,8 +285,10 @@ def test_without_a_policy_the_sft_policy_is_made_once(capsys):
     arguments = ["train", "--profile=tiny", "--quiet", *OPTIONS, "--steps=1", "--eval-every=0"]
     assert main([*arguments, "--out=one"]) == 0
     made = pipeline.sft_policy(get_profile("tiny"))
+    assert f"no SFT policy yet: it is made now, in {made}" in capsys.readouterr().out
     stamp = (made / "model.safetensors").stat().st_mtime_ns
     assert main([*arguments, "--out=two"]) == 0
+    assert "no SFT policy yet" not in capsys.readouterr().out
     assert (made / "model.safetensors").stat().st_mtime_ns == stamp
     assert logs("one") == logs("two")
 

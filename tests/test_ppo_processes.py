@@ -52,11 +52,11 @@ class Word:
 WORDS = [Word(f"say {w} " * n, w) for w in ("one", "two", "six") for n in (1, 2, 3, 4)]
 
 
-def letters(prompts, completions, **_):
-    """Reward: the share of small letters in the first six characters; notes who scored what."""
+def by_prompt(prompts, completions, **_):
+    """A reward that differs between prompts; notes who scored what."""
     with open(f"scored-{os.environ.get('RANK', 0)}.jsonl", "a") as file:
         file.write(json.dumps(prompts) + "\n")
-    return [sum("a" <= c <= "z" for c in text[:6]) / 6 for text in completions]
+    return [len(prompt) % 7 / 6 for prompt in prompts]
 
 
 class Forced(PPORun):
@@ -79,7 +79,9 @@ def train(folder, out, kind=PPORun, steps=3, lora=False) -> PPORun:
     torch.manual_seed(int(os.environ.get("RANK", 0)))  # ranks start from unlike value heads
     policy = add_value_head(load_policy(folder, lora={"r": 4} if lora else None))
     settings = replace(SETTINGS, steps=steps)
-    run = kind(policy, load_tokenizer(folder), letters, WORDS, settings, out, WORDS, progress=False)
+    run = kind(
+        policy, load_tokenizer(folder), by_prompt, WORDS, settings, out, WORDS, progress=False
+    )
     run.train()
     return run
 
@@ -160,6 +162,8 @@ def test_two_processes_learn_what_one_learns_from_the_whole_batch(
     for mine, theirs in zip(rows, one.log(), strict=True):
         for name in ("reward", "reward_sd", "exact", "response_tokens", "kl"):
             assert mine[name] == pytest.approx(theirs[name], abs=1e-4), name
+    evals = [read_jsonl(folder / one.out_dir / "eval.jsonl") for folder in (here, tmp_path)]
+    assert evals[0] == evals[1]
 
 
 def test_two_processes_write_one_log_and_one_checkpoint(two):
