@@ -3,9 +3,10 @@
     python benchmarks/learning.py --seeds 0 1 2
 
 A run that was interrupted, or a seed that is done, is taken up where it stands in ``runs/``.
-Rejection sampling and best-of-n get as many sampled answers as PPO had. Writes into
-``notebooks/runs``: ``learning.csv`` (a row per seed), ``learning_curve.csv`` (held-out evaluations
-during PPO), ``best_of_n.csv``, and the figures ``learning.png`` and ``alternatives.png``.
+Writes into ``notebooks/runs``: ``learning.csv`` (a row per seed), ``learning_curve.csv`` (held-out
+evaluations during PPO) and the figure ``learning.png``. With ``--alternatives`` also rejection
+sampling and best-of-n, which get as many sampled answers as PPO had: more columns,
+``best_of_n.csv`` and ``alternatives.png``.
 """
 
 import argparse
@@ -124,17 +125,21 @@ def main() -> None:
     )
     parser.add_argument("--profile", default="tiny")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--alternatives", action="store_true", help="also rejection sampling and best-of-n"
+    )
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     profile = get_profile(args.profile)
     rows, curves, best = [], [], []
     for seed in args.seeds:
         row, curve = one_seed(profile, seed)
-        row |= rejection_sampled(profile, seed)
-        chosen, samples = best_of_n(profile, seed)
-        rows.append(row | chosen)
+        if args.alternatives:
+            chosen, samples = best_of_n(profile, seed)
+            row |= rejection_sampled(profile, seed) | chosen
+            best.append(samples)
+        rows.append(row)
         curves.append(curve)
-        best.append(samples)
         print(rows[-1], flush=True)
     device = (
         torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine() + " CPU"
@@ -145,9 +150,10 @@ def main() -> None:
     table.to_csv(args.out / "learning.csv", index=False, float_format="%.4f")
     curve.to_csv(args.out / "learning_curve.csv", index=False, float_format="%.4f")
     plotting.learning(curve).savefig(args.out / "learning.png", dpi=120)
-    best = pd.concat(best)
-    best.to_csv(args.out / "best_of_n.csv", index=False, float_format="%.4f")
-    plotting.alternatives(table, best).savefig(args.out / "alternatives.png", dpi=120)
+    if best:
+        best = pd.concat(best)
+        best.to_csv(args.out / "best_of_n.csv", index=False, float_format="%.4f")
+        plotting.alternatives(table, best).savefig(args.out / "alternatives.png", dpi=120)
     numbers = table.select_dtypes("number").drop(columns="seed")
     print(pd.DataFrame({"mean": numbers.mean(), "sd": numbers.std()}).round(3))
 

@@ -42,12 +42,12 @@ class SFTSettings:
 
     steps: int = 2000
     batch_size: int = 8
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     warmup: float = 0.05
     weight_decay: float = 0.01
     problems: int = 16_000
     error_rate: float = 0.4
-    eval_every: int = 200
+    eval_every: int = 500
     seed: int = 0
 
 
