@@ -83,7 +83,7 @@ class PPOSettings:
     - `batch_size` and `epochs`: next to nothing, token ids and a few numbers per token.
     """
 
-    steps: int = 50
+    steps: int = 40
     batch_size: int = 128
     mini_batch_size: int = 32
     epochs: int = 2
