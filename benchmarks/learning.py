@@ -23,11 +23,12 @@ from transformers import set_seed
 
 from glm_ppo_utils import plotting
 from glm_ppo_utils.alternatives import best_of, exact_counts, rejection_sampling
-from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer
+from glm_ppo_utils.chatglm import load_policy, load_tokenizer
 from glm_ppo_utils.evaluator import Evaluator
 from glm_ppo_utils.pipeline import (
     ROOT,
     heldout_problems,
+    ppo_policy,
     ppo_settings,
     runs_dir,
     sft_policy,
@@ -45,9 +46,8 @@ def one_seed(profile: Profile, seed: int) -> tuple[dict, pd.DataFrame]:
     folder = sft_policy(profile, seed, progress=False)
     sft_seconds = json.loads((folder.parent / "sft_log.json").read_text())[-1]["seconds"]
     out_dir = runs_dir(profile) / f"learning-seed{seed}"
-    set_seed(seed)  # the value head starts from random weights
     run = PPORun(
-        add_value_head(load_policy(folder)),
+        ppo_policy(profile, folder, seed),
         load_tokenizer(folder),
         Evaluator(),
         training_problems(profile),

@@ -20,13 +20,13 @@ import pandas as pd
 import torch
 import transformers
 import trl
-from transformers import set_seed
 
-from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer
+from glm_ppo_utils.chatglm import load_tokenizer
 from glm_ppo_utils.evaluator import Evaluator
 from glm_ppo_utils.pipeline import (
     ROOT,
     heldout_problems,
+    ppo_policy,
     ppo_settings,
     runs_dir,
     sft_policy,
@@ -119,8 +119,7 @@ def run_variant(name: str, profile, seed: int, steps: int | None) -> pd.DataFram
     settings = replace(ppo_settings(profile, seed), **variant.changes)
     settings = replace(settings, steps=steps or settings.steps)
     out_dir = runs_dir(profile) / "variants" / f"{name}-seed{seed}"
-    set_seed(seed)  # the value head starts from random weights
-    policy = add_value_head(load_policy(folder))
+    policy = ppo_policy(profile, folder, seed)
     if variant.scrambled:
         policy.v_head = ScrambledValues(policy.v_head)
     run = PPORun(

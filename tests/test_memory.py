@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from tiny_chatglm import SIZES
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from glm_ppo_utils import base
@@ -28,15 +29,6 @@ from glm_ppo_utils.memory import adapter_is_fresh
 from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
 from glm_ppo_utils.profiles import PROFILES
 
-SIZES = {
-    "num_layers": 3,
-    "hidden_size": 32,
-    "ffn_hidden_size": 32,
-    "kv_channels": 8,
-    "num_attention_heads": 4,
-    "multi_query_group_num": 2,
-    "seq_length": 128,
-}
 SETTINGS = PPOSettings(
     steps=2,
     batch_size=4,

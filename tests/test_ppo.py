@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_chatglm import SIZES
 from transformers import GPT2Config, GPT2LMHeadModel, set_seed
 from trl import PPOTrainer
 
@@ -21,15 +22,6 @@ from glm_ppo_utils.chatglm.tokenization_chatglm import ChatGLMTokenizer
 from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
 from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
 
-CONFIG = {
-    "num_layers": 3,
-    "hidden_size": 32,
-    "ffn_hidden_size": 32,
-    "kv_channels": 8,
-    "num_attention_heads": 4,
-    "multi_query_group_num": 2,
-    "seq_length": 128,
-}
 SETTINGS = PPOSettings(
     steps=4,
     batch_size=8,
@@ -63,7 +55,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("policy")
     texts = [w.text for w in WORDS] + ["maximize"]
     vocabulary = train_tokenizer(texts, folder / "tokenizer.model", vocab_size=400)
-    write_checkpoint(folder / "tiny", CONFIG, vocabulary, seed=0)
+    write_checkpoint(folder / "tiny", SIZES, vocabulary, seed=0)
     return folder / "tiny"
 
 

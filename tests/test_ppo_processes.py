@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_chatglm import SIZES
 
 from glm_ppo_utils import ppo
 from glm_ppo_utils.__main__ import main
@@ -19,15 +20,6 @@ from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
 from glm_ppo_utils.problems import generate, save_problems
 from glm_ppo_utils.rollout import Rollout
 
-SIZES = {
-    "num_layers": 3,
-    "hidden_size": 32,
-    "ffn_hidden_size": 32,
-    "kv_channels": 8,
-    "num_attention_heads": 4,
-    "multi_query_group_num": 2,
-    "seq_length": 128,
-}
 # One optimiser step per PPO step: then its gradient does not depend on the order of the rows.
 SETTINGS = PPOSettings(
     steps=3,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from tiny_chatglm import SIZES
 
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer, write_checkpoint
 from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
@@ -12,15 +13,6 @@ from glm_ppo_utils.profiles import PROFILES, get_profile
 from glm_ppo_utils.rollout import evaluate, grade, respond, summary
 from glm_ppo_utils.sft import IGNORED, Demonstrations, LeftPad, SFTSettings, train_sft
 
-CONFIG = {
-    "num_layers": 3,
-    "hidden_size": 32,
-    "ffn_hidden_size": 32,
-    "kv_channels": 8,
-    "num_attention_heads": 4,
-    "multi_query_group_num": 2,
-    "seq_length": 128,
-}
 PAIRS = [(f"say {w}" + " please" * n, f"{w} {w}") for w in ("one", "two", "six") for n in (0, 1, 3)]
 FAST = SFTSettings(steps=60, batch_size=9, learning_rate=1e-2, eval_every=30)
 
@@ -36,7 +28,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sft")
     texts = [t for pair in PAIRS for t in pair]
     vocabulary = train_tokenizer(texts, folder / "tokenizer.model", vocab_size=400)
-    write_checkpoint(folder / "tiny", CONFIG, vocabulary, seed=0)
+    write_checkpoint(folder / "tiny", SIZES, vocabulary, seed=0)
     return folder / "tiny"
 
 
