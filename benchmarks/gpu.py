@@ -93,7 +93,7 @@ def measure(args: argparse.Namespace) -> pd.DataFrame:
     profile = PROFILES[args.profile]
     given = {"num_layers": args.layers, "hidden_size": args.hidden, "ffn_hidden_size": args.ffn}
     config = published_config(args.profile, **{k: v for k, v in given.items() if v})
-    policy = with_value_head(random_policy(config, profile.dtype, profile.lora), seed=0)
+    policy = with_value_head(random_policy(config, profile.dtype, profile.lora))
     weights = sum(p.numel() * p.element_size() for p in policy.pretrained_model.parameters())
     tokenizer = ChatGLMTokenizer(str(base.FOLDER / base.VOCABULARY_FILE))
     problems = [prompt_of(tokenizer, args.prompt)] * args.batch

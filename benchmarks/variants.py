@@ -95,17 +95,17 @@ class Variant:
 VARIANTS = {
     "healthy": Variant("the profile as it is"),
     "lambda-0.95": Variant("GAE's lambda of the textbooks", {"lam": 0.95}),
-    "no-value-warmup": Variant("the policy learns from the first step", {"value_warmup": 0}),
+    "constant-rate": Variant("learning rates that do not fall", {"lr_end": 1.0}),
     "one-learning-rate": Variant("the value head as slow as the policy", {"value_lr": 2e-4}),
     "objective-only": Variant("reward 1 for the right optimum", reward=objective_only),
     "line-credit": Variant("credit for every right line, without a cap", reward=line_credit),
     "kl-blow-up": Variant(
         "steps too large and no price on distance",
-        {"policy_lr": 2e-3, "kl_coef": 0.0, "max_grad_norm": 100.0},
+        {"policy_lr": 2e-3, "kl_coef": 0.0, "max_grad_norm": 100.0, "steps": 20},
     ),
     "entropy-collapse": Variant(
         "eight passes over each batch and no price on distance",
-        {"epochs": 8, "kl_coef": 0.0, "clip": 0.5},
+        {"epochs": 8, "kl_coef": 0.0, "clip": 0.5, "steps": 20},
     ),
     "scrambled-values": Variant(
         "values reshaped where they had to be transposed", {}, scrambled=True
@@ -113,12 +113,19 @@ VARIANTS = {
 }
 
 
+def folder_of(name: str, profile, seed: int) -> Path:
+    """The healthy run is the one of ``benchmarks/learning.py``, if that was made."""
+    if name == "healthy":
+        return runs_dir(profile) / f"learning-seed{seed}"
+    return runs_dir(profile) / "variants" / f"{name}-seed{seed}"
+
+
 def run_variant(name: str, profile, seed: int, steps: int | None) -> pd.DataFrame:
     """Train one variant (or take it up where it stands) and return its log with evaluations."""
     variant, folder, evaluator = VARIANTS[name], sft_policy(profile, seed, False), Evaluator()
     settings = replace(ppo_settings(profile, seed), **variant.changes)
     settings = replace(settings, steps=steps or settings.steps)
-    out_dir = runs_dir(profile) / "variants" / f"{name}-seed{seed}"
+    out_dir = folder_of(name, profile, seed)
     policy = ppo_policy(profile, folder, seed)
     if variant.scrambled:
         policy.v_head = ScrambledValues(policy.v_head)
@@ -156,8 +163,7 @@ def store(name: str, rows: pd.DataFrame, out: Path, seed: int, profile) -> Path:
     path = out / f"{name}.csv"
     table = rows.to_csv(index=False, float_format="%.5g")
     path.write_text("".join(f"# {line}\n" for line in head) + table)
-    samples = runs_dir(profile) / "variants" / f"{name}-seed{seed}" / "samples.txt"
-    shutil.copyfile(samples, path.with_suffix(".txt"))
+    shutil.copyfile(folder_of(name, profile, seed) / "samples.txt", path.with_suffix(".txt"))
     return path
 
 

@@ -224,7 +224,7 @@ def _policy(args: argparse.Namespace, profile: Profile, seed: int):
     sizes = {"num_layers": args.layers} if args.layers else {}
     model = random_policy(published_config(profile.name, **sizes), profile.dtype, profile.lora)
     tokenizer = ChatGLMTokenizer(str(base.FOLDER / base.VOCABULARY_FILE))
-    return pipeline.with_value_head(model, seed), tokenizer
+    return pipeline.with_value_head(model), tokenizer
 
 
 def _checkpoint(args: argparse.Namespace, profile: Profile, seed: int = 0) -> Path | str:

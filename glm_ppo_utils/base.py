@@ -2,8 +2,8 @@
 
 It has read two kinds of text. Notes about linear programs, tables and formulas without sentences,
 it writes as LP text: so it knows the LP format, and copies names and numbers to their places. Word
-problems it restates as tables: so it knows what "at most" and "twice as many" mean. It has never
-been shown the LP of a word problem; that is what SFT teaches.
+problems it restates as tables or formulas: so it knows what "at most" and "twice as many" mean. It
+has never been shown the LP of a word problem; that is what SFT teaches.
 
 ``make base`` trains it and stores weights, tokenizer, settings and hashes in ``base_model/``.
 """
@@ -14,6 +14,7 @@ import platform
 import random
 import shutil
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,8 +24,9 @@ from transformers import PreTrainedModel, set_seed
 
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer, save_checkpoint, write_checkpoint
 from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
-from glm_ppo_utils.problems import generate
-from glm_ppo_utils.problems.model import Model, Row, read, write
+from glm_ppo_utils.problems import Problem, generate
+from glm_ppo_utils.problems.families import FAMILIES
+from glm_ppo_utils.problems.model import Model, Row, Term, read, write
 from glm_ppo_utils.sft import SFTSettings, train_sft
 
 FOLDER = Path(__file__).parent / "base_model"
@@ -39,11 +41,17 @@ ARCHITECTURE = {
     "multi_query_group_num": 2,
     "seq_length": 512,
 }
-ASK = "As a table: "
 # Many small steps: with batches of 32 a model this small hardly learns to copy in the same time.
-SETTINGS = SFTSettings(
-    steps=24_000, batch_size=8, learning_rate=1e-3, problems=160_000, eval_every=2000
-)
+COURSES = {
+    "notes and tables": SFTSettings(
+        steps=24_000, batch_size=8, learning_rate=1e-3, problems=160_000, eval_every=2000
+    ),
+    "word problems": SFTSettings(
+        steps=8000, batch_size=8, learning_rate=7e-4, problems=64_000, eval_every=2000
+    ),
+}
+# Who ships what where is learnt last (`port` in `mine_port` and in `farm_port`), so it comes often.
+SECOND_FAMILIES = (*FAMILIES, "transport", "transport", "transport")
 
 
 def notes(n: int, seed: int, names: list[str]) -> list[tuple[str, str]]:
@@ -55,9 +63,20 @@ def notes(n: int, seed: int, names: list[str]) -> list[tuple[str, str]]:
     return [_pair(_program(rng, names), rng) for _ in range(n)]
 
 
-def restatements(n: int, seed: int) -> list[tuple[str, str]]:
+def tables(n: int, seed: int, families: Sequence[str] = tuple(FAMILIES)) -> list[tuple[str, str]]:
     """`n` pairs (word problem of the training split, the same program as a table)."""
-    return [(ASK + p.text, _rows_in_order(read(p.reference))) for p in generate(n, seed)]
+    return _restated("As a table: ", _table_rows, generate(n, seed, families=families))
+
+
+def formulas(n: int, seed: int, families: Sequence[str] = tuple(FAMILIES)) -> list[tuple[str, str]]:
+    """`n` pairs (word problem of the training split, the same program as formulas)."""
+    return _restated("As formulas: ", _formula_rows, generate(n, seed, families=families))
+
+
+def _restated(ask: str, write_rows: Callable, problems: Sequence[Problem]) -> list[tuple[str, str]]:
+    models = [read(p.reference) for p in problems]
+    answers = [" ".join([*write_rows(model), _kind(model)]) for model in models]
+    return [(ask + p.text, answer) for p, answer in zip(problems, answers, strict=True)]
 
 
 def _pair(model: Model, rng: random.Random) -> tuple[str, str]:
@@ -108,24 +127,26 @@ def _table_rows(model: Model) -> list[str]:
     return [goal, *(f"row {row.sense}: {cells(row.terms)}: {row.rhs}." for row in model.rows)]
 
 
-def _rows_in_order(model: Model) -> str:
-    return " ".join([*_table_rows(model), _kind(model)])
-
-
 def _kind(model: Model) -> str:
     return f"all {'general' if model.general else 'binary' if model.binary else 'real'}."
 
 
 def _formulas(model: Model, rng: random.Random) -> str:
     """``max 3 of chairs and 5 of tables.  40 >= 2 of chairs and 1 of tables.``"""
-
-    def sum_(terms):
-        return " and ".join(f"{number} of {name}" for number, name in terms)
-
     flipped = {"<=": ">=", ">=": "<="}
-    lines = [f"{model.sense[:3]} {sum_(model.objective)}."]
-    lines += [f"{row.rhs} {flipped[row.sense]} {sum_(row.terms)}." for row in model.rows]
+    lines = [f"{model.sense[:3]} {_sum(model.objective)}."]
+    lines += [f"{row.rhs} {flipped[row.sense]} {_sum(row.terms)}." for row in model.rows]
     return _shuffled_parts(lines, model, rng)
+
+
+def _formula_rows(model: Model) -> list[str]:
+    """``max 3 of chairs and 5 of tables.  2 of chairs and 1 of tables <= 40.``"""
+    goal = f"{model.sense[:3]} {_sum(model.objective)}."
+    return [goal, *(f"{_sum(row.terms)} {row.sense} {row.rhs}." for row in model.rows)]
+
+
+def _sum(terms: Iterable[Term]) -> str:
+    return " and ".join(f"{number} of {name}" for number, name in terms)
 
 
 def _columns(model: Model, rng: random.Random) -> str:
@@ -149,37 +170,58 @@ def _shuffled_parts(lines: list[str], model: Model, rng: random.Random) -> str:
     return " ".join(rows)
 
 
-def train_base(work: Path, progress: bool = True) -> list[dict]:
-    """Train tokenizer and base model in the folder `work`, store them, and return the log."""
-    lessons = generate(4000, seed=3)
-    names = sorted({name for p in lessons for name in read(p.reference).variables})
-    half = SETTINGS.problems // 2
-    pairs = notes(half, SETTINGS.seed, names) + restatements(half, seed=5)
-    texts = [t for p in lessons for t in (p.text, p.reference)]
-    texts += [t for pair in pairs[:1000] for t in pair]
-    vocabulary = train_tokenizer(texts, work / "tokenizer.model", VOCABULARY)
-    set_seed(SETTINGS.seed)
-    write_checkpoint(work / "untrained", ARCHITECTURE, vocabulary, seed=SETTINGS.seed)
+def train_base(work: Path, progress: bool = True) -> None:
+    """Train tokenizer and base model in the folder `work`, and store them."""
+    names = sorted({name for p in generate(4000, seed=3) for name in read(p.reference).variables})
+    lessons = dict(zip(COURSES, (_first_course(names), _second_course(names)), strict=True))
+    vocabulary = _vocabulary(work, lessons)
+    write_checkpoint(work / "untrained", ARCHITECTURE, vocabulary, seed=0)
     model, tokenizer = load_policy(work / "untrained"), load_tokenizer(work / "untrained")
-    start = time.perf_counter()
-    held = notes(100, -1, names) + restatements(100, seed=6)
-    log = train_sft(model, tokenizer, pairs, held, SETTINGS, work, progress)
-    _store(model, vocabulary, log, (time.perf_counter() - start) / 60)
-    return log
+    held = notes(100, -1, names) + tables(100, seed=6)
+    made = []
+    for course, settings in COURSES.items():
+        set_seed(settings.seed)
+        start = time.perf_counter()
+        log = train_sft(model, tokenizer, lessons[course], held, settings, work, progress)
+        made.append(
+            {
+                "course": course,
+                "settings": asdict(settings),
+                "heldout_loss": [r for r in log if "eval_loss" in r][-1]["eval_loss"],
+                "minutes": round((time.perf_counter() - start) / 60, 1),
+                "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+            }
+        )
+    _store(model, vocabulary, made)
 
 
-def _store(model: PreTrainedModel, vocabulary: Path, log: list[dict], minutes: float) -> None:
+def _first_course(names: list[str]) -> list[tuple[str, str]]:
+    half = COURSES["notes and tables"].problems // 2
+    return notes(half, 0, names) + tables(half, seed=5)
+
+
+def _second_course(names: list[str]) -> list[tuple[str, str]]:
+    """Fewer notes, so that they are not forgotten, and two ways to restate."""
+    part = COURSES["word problems"].problems // 8
+    some = tables(3 * part, 7, SECOND_FAMILIES) + formulas(3 * part, 8, SECOND_FAMILIES)
+    return notes(2 * part, 9, names) + some
+
+
+def _vocabulary(work: Path, lessons: dict[str, list[tuple[str, str]]]) -> Path:
+    texts = [t for p in generate(4000, seed=3) for t in (p.text, p.reference)]
+    texts += [t for pair in lessons["notes and tables"][:1000] for t in pair]
+    return train_tokenizer(texts, work / "tokenizer.model", VOCABULARY)
+
+
+def _store(model: PreTrainedModel, vocabulary: Path, courses: list[dict]) -> None:
     """Write weights, tokenizer and how they were made into the package."""
     FOLDER.mkdir(exist_ok=True)
     save_file({n: t.contiguous() for n, t in model.state_dict().items()}, FOLDER / WEIGHTS)
     shutil.copyfile(vocabulary, FOLDER / VOCABULARY_FILE)
     made = {
         "command": "make base",
-        "settings": asdict(SETTINGS),
         "architecture": ARCHITECTURE,
-        "heldout_loss": [r for r in log if "eval_loss" in r][-1]["eval_loss"],
-        "minutes": round(minutes, 1),
-        "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "courses": courses,
         "torch": torch.__version__,
         "sha256": {name: _sha256(FOLDER / name) for name in (WEIGHTS, VOCABULARY_FILE)},
     }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, set_seed
 from trl import PreTrainedModelWrapper
@@ -129,15 +130,22 @@ def ppo_policy(profile: Profile, folder: Path | str, seed: int = 0) -> PreTraine
 
     A saved adapter is trained on; another checkpoint gets a new adapter where the profile has one.
     """
+    set_seed(seed)  # a new adapter starts from random weights
     lora = None if (Path(folder) / ADAPTER).is_file() else profile.lora
     revision = profile.revision if str(folder) == profile.checkpoint else None
-    return with_value_head(load_policy(folder, revision, profile.dtype, lora), seed)
+    return with_value_head(load_policy(folder, revision, profile.dtype, lora))
 
 
-def with_value_head(model: PreTrainedModel | PeftModel, seed: int) -> PreTrainedModelWrapper:
-    """`add_value_head` with a head that follows from `seed`: it starts from random weights."""
-    set_seed(seed)
-    return add_value_head(model)
+def with_value_head(model: PreTrainedModel | PeftModel) -> PreTrainedModelWrapper:
+    """`add_value_head` with a head that predicts 0 at first.
+
+    From random weights the first values are far off (larger than any reward here), and the trunk
+    that the head shares with the policy pays for it.
+    """
+    policy = add_value_head(model)
+    for parameter in policy.v_head.summary.parameters():
+        torch.nn.init.zeros_(parameter)
+    return policy
 
 
 def ppo_settings(profile: Profile, seed: int = 0) -> PPOSettings:

@@ -44,9 +44,13 @@ class PPOSettings:
         Length limit of a response.
     policy_lr, value_lr : float
         Adam's learning rates, one group for the policy and one for the value head. The head starts
-        from random weights and has to keep up with a changing policy, so it learns much faster.
+        from nothing and has to keep up with a changing policy, so it learns much faster.
     value_warmup : int
         First steps in which only the value head learns.
+    lr_end : float
+        Share of both learning rates that is left in the last step: they fall linearly after the
+        value warm-up, so that the last steps average out noise instead of adding to it. A run
+        that is taken up again with more `steps` follows the longer slope from there on.
     value_coef, clip, value_clip, gamma, lam : float
         Weight of the value loss, clip ranges of ratio and value, discount and lambda of GAE.
         Lambda is 1 because rewards come at the end of short responses: below 1 the errors of a
@@ -91,6 +95,7 @@ class PPOSettings:
     policy_lr: float = 2e-4
     value_lr: float = 5e-3
     value_warmup: int = 5
+    lr_end: float = 0.1
     value_coef: float = 0.5
     clip: float = 0.2
     value_clip: float = 0.2
@@ -488,8 +493,10 @@ class PPORun:
     def _set_learning_rates(self, step: int) -> None:
         s = self.settings
         policy, value = self.trainer.optimizer.param_groups
-        policy["lr"] = 0.0 if step < s.value_warmup else s.policy_lr
-        value["lr"] = s.value_lr
+        progress = max(0, step - s.value_warmup) / max(1, s.steps - 1 - s.value_warmup)
+        share = 1 - (1 - s.lr_end) * progress
+        policy["lr"] = 0.0 if step < s.value_warmup else share * s.policy_lr
+        value["lr"] = share * s.value_lr
 
     def _order(self, epoch: int) -> np.ndarray:
         if getattr(self, "_order_cache", (None,))[0] != epoch:

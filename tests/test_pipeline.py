@@ -1,7 +1,7 @@
 """What one notebook hands to the next, and the base model that it starts from."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -49,7 +49,8 @@ def test_the_base_model_reads_notes_but_not_word_problems(base_policy):
 
 def test_the_stored_base_model_is_small_and_is_what_it_says(tmp_path, monkeypatch):
     made = json.loads((base.FOLDER / "made.json").read_text())
-    assert made["settings"]["steps"] == base.SETTINGS.steps
+    settings = {course["course"]: course["settings"] for course in made["courses"]}
+    assert settings == {name: asdict(course) for name, course in base.COURSES.items()}
     assert made["architecture"] == base.ARCHITECTURE
     assert (base.FOLDER / base.WEIGHTS).stat().st_size <= 4 * 2**20
     for path in base.FOLDER.iterdir():
@@ -81,6 +82,14 @@ def test_the_sft_policy_is_made_once_and_then_found():
     assert load_tokenizer(folder).decode(load_tokenizer(folder).encode("end")[2:]) == "end"
     log = json.loads((folder.parent / "sft_log.json").read_text())
     assert log[-1]["seconds"] > 0
+
+
+def test_the_policy_of_ppo_starts_with_values_of_zero():
+    folder = pipeline.sft_policy(FEW, seed=3, progress=False)
+    policy, tokenizer = pipeline.ppo_policy(FEW, folder), load_tokenizer(folder)
+    _, _, values = policy(**tokenizer("maximize 3 chairs", return_tensors="pt"))
+    assert values.shape[0] == 1
+    assert not values.any()
 
 
 def test_other_sft_settings_are_another_folder_but_other_ppo_settings_are_not():

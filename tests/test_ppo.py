@@ -129,6 +129,19 @@ def test_only_the_value_head_learns_during_its_warm_up(policy, tokenizer, tmp_pa
     assert all("v_head" in name for name in moved)
 
 
+def test_learning_rates_fall_to_their_last_share_after_the_warm_up(policy, tokenizer, tmp_path):
+    rates = {"policy_lr": 1e-3, "value_lr": 1e-2, "lr_end": 0.25}
+    settings = replace(SETTINGS, steps=5, value_warmup=1, **rates)
+    run = make_run(policy, tokenizer, tmp_path, settings)
+    seen = []
+    for step in range(5):
+        run.step(step)
+        seen.append([group["lr"] for group in run.trainer.optimizer.param_groups])
+    policy_lr, value_lr = zip(*seen, strict=True)
+    assert policy_lr == pytest.approx([0, 1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
+    assert value_lr == pytest.approx([1e-2, 1e-2, 0.75e-2, 0.5e-2, 0.25e-2])
+
+
 @pytest.fixture
 def ragged(policy, tokenizer, tmp_path):
     """A run and rollouts whose responses differ in length, the longest in the first mini-batch."""
