@@ -178,12 +178,12 @@ def train_base(work: Path, progress: bool = True) -> None:
     write_checkpoint(work / "untrained", ARCHITECTURE, vocabulary, seed=0)
     model, tokenizer = load_policy(work / "untrained"), load_tokenizer(work / "untrained")
     held = notes(100, -1, names) + tables(100, seed=6)
-    made = []
+    done = []
     for course, settings in COURSES.items():
         set_seed(settings.seed)
         start = time.perf_counter()
         log = train_sft(model, tokenizer, lessons[course], held, settings, work, progress)
-        made.append(
+        done.append(
             {
                 "course": course,
                 "settings": asdict(settings),
@@ -192,7 +192,7 @@ def train_base(work: Path, progress: bool = True) -> None:
                 "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
             }
         )
-    _store(model, vocabulary, made)
+    _store(model, vocabulary, done)
 
 
 def _first_course(names: list[str]) -> list[tuple[str, str]]:
@@ -218,14 +218,19 @@ def _store(model: PreTrainedModel, vocabulary: Path, courses: list[dict]) -> Non
     FOLDER.mkdir(exist_ok=True)
     save_file({n: t.contiguous() for n, t in model.state_dict().items()}, FOLDER / WEIGHTS)
     shutil.copyfile(vocabulary, FOLDER / VOCABULARY_FILE)
-    made = {
+    facts = {
         "command": "make base",
         "architecture": ARCHITECTURE,
         "courses": courses,
         "torch": torch.__version__,
         "sha256": {name: _sha256(FOLDER / name) for name in (WEIGHTS, VOCABULARY_FILE)},
     }
-    (FOLDER / "made.json").write_text(json.dumps(made, indent=1) + "\n")
+    (FOLDER / "made.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def made() -> dict:
+    """How the stored base model was made, and the hashes of its files."""
+    return json.loads((FOLDER / "made.json").read_text())
 
 
 def unpack(folder: Path) -> Path:
@@ -236,15 +241,14 @@ def unpack(folder: Path) -> Path:
     ValueError
         If a stored file is not the one that ``made.json`` describes.
     """
-    made = json.loads((FOLDER / "made.json").read_text())
-    for name, digest in made["sha256"].items():
+    for name, digest in made()["sha256"].items():
         if _sha256(FOLDER / name) != digest:
             raise ValueError(
                 f"{FOLDER / name} is not the file that made.json describes; restore it"
             )
     # Another name until the weights are in: `folder` must never hold an untrained model.
     empty = write_checkpoint(
-        folder.with_name(folder.name + "-empty"), made["architecture"], FOLDER / VOCABULARY_FILE
+        folder.with_name(folder.name + "-empty"), made()["architecture"], FOLDER / VOCABULARY_FILE
     )
     model, tokenizer = load_policy(empty), load_tokenizer(empty)
     model.load_state_dict(load_file(FOLDER / WEIGHTS))

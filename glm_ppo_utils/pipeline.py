@@ -29,11 +29,11 @@ ROOT = Path(__file__).resolve().parents[1]
 def runs_dir(profile: Profile) -> Path:
     """Folder of a profile's results: ``runs/<name>-<fingerprint of what SFT depends on>``.
 
-    Other data or SFT settings are another folder, so nothing stale is picked up; a PPO run guards
-    its own settings. ``GLM_PPO_RUNS`` moves ``runs`` elsewhere.
+    Another base model, other data or SFT settings are another folder, so nothing stale is picked
+    up; a PPO run guards its own settings. ``GLM_PPO_RUNS`` moves ``runs`` elsewhere.
     """
     settings = {k: v for k, v in asdict(profile).items() if k != "ppo"}
-    settings = json.dumps(settings, sort_keys=True)
+    settings = json.dumps([settings, base.made()["sha256"]], sort_keys=True)
     fingerprint = hashlib.sha256(settings.encode()).hexdigest()[:8]
     return Path(os.environ.get("GLM_PPO_RUNS", ROOT / "runs")) / f"{profile.name}-{fingerprint}"
 
