@@ -1,8 +1,11 @@
 """How fast the evaluator is, beside the ways it replaces; one core, one run.
 
-python benchmarks/evaluator.py
+    python benchmarks/evaluator.py
+
+Writes the rates to ``notebooks/runs/evaluator_speed.csv`` and prints the rest.
 """
 
+import platform
 import statistics
 import subprocess
 import sys
@@ -10,17 +13,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from random import Random
 
 import networkx as nx
 import numpy as np
+import pandas as pd
 
 from glm_ppo_utils.evaluator import Evaluator, LinearProgram, canonical, format_lp, parse_lp
 from glm_ppo_utils.evaluator.graph import match
 from glm_ppo_utils.evaluator.mutants import EDITS, rename, reorder_rows, reorder_variables
 from glm_ppo_utils.evaluator.reward import Reference, grade
 from glm_ppo_utils.evaluator.solver import solve
+from glm_ppo_utils.pipeline import ROOT
 from glm_ppo_utils.problems import generate
 
 SUBPROCESS = """
@@ -123,15 +129,20 @@ def compare_rates() -> None:
     pairs = answers(1000)
     evaluator = Evaluator()
     evaluator.score_batch(*([reference for _, reference in pairs],) * 2)  # reads the references
-    ours = rate(pairs, evaluator.score)
-    objective = rate(pairs, lambda answer, _: solve(parse_lp(answer)))
-    one_process = rate(pairs[:20], in_subprocess)
-    print(f"evaluator, distinct answers         {ours:8.0f} scores/s")
-    print(f"evaluator, answers seen before      {rate(pairs, evaluator.score):8.0f} scores/s")
-    print(f"objective only, in process          {objective:8.0f} scores/s")
-    print(f"(a) a Python process per answer     {one_process:8.1f} scores/s")
-    print(f"evaluator / (a)                     {ours / one_process:8.0f}")
-    print(f"evaluator / objective only          {ours / objective:8.2f}")
+    ways = {
+        "evaluator, distinct answers": rate(pairs, evaluator.score),
+        "evaluator, answers seen before": rate(pairs, evaluator.score),
+        "objective only, in process": rate(pairs, lambda answer, _: solve(parse_lp(answer))),
+        "a Python process per answer": rate(pairs[:20], in_subprocess),
+    }
+    ours = ways["evaluator, distinct answers"]
+    rows = [
+        {"way": way, "answers_per_second": r, "evaluator_is_times_as_fast": ours / r}
+        for way, r in ways.items()
+    ]
+    table = pd.DataFrame(rows).assign(device=f"{platform.machine()} CPU", date=date.today())
+    table.to_csv(ROOT / "notebooks/runs/evaluator_speed.csv", index=False, float_format="%.4g")
+    print(table.drop(columns=["device", "date"]).round(2).to_string(index=False))
 
 
 def compare_distances() -> None:

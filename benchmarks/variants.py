@@ -96,16 +96,16 @@ VARIANTS = {
     "healthy": Variant("the profile as it is"),
     "lambda-0.95": Variant("GAE's lambda of the textbooks", {"lam": 0.95}),
     "constant-rate": Variant("learning rates that do not fall", {"lr_end": 1.0}),
-    "one-learning-rate": Variant("the value head as slow as the policy", {"value_lr": 2e-4}),
+    "one-learning-rate": Variant("the value head as slow as the policy", {"value_lr": 1.5e-4}),
     "objective-only": Variant("reward 1 for the right optimum", reward=objective_only),
     "line-credit": Variant("credit for every right line, without a cap", reward=line_credit),
     "kl-blow-up": Variant(
         "steps too large and no price on distance",
-        {"policy_lr": 2e-3, "kl_coef": 0.0, "max_grad_norm": 100.0, "steps": 20},
+        {"policy_lr": 2e-3, "kl_coef": 0.0, "max_grad_norm": 100.0},
     ),
     "entropy-collapse": Variant(
-        "eight passes over each batch and no price on distance",
-        {"epochs": 8, "kl_coef": 0.0, "clip": 0.5, "steps": 20},
+        "four passes over each batch, large steps, no price on distance",
+        {"epochs": 4, "policy_lr": 5e-4, "kl_coef": 0.0, "clip": 0.5},
     ),
     "scrambled-values": Variant(
         "values reshaped where they had to be transposed", {}, scrambled=True
@@ -114,9 +114,6 @@ VARIANTS = {
 
 
 def folder_of(name: str, profile, seed: int) -> Path:
-    """The healthy run is the one of ``benchmarks/learning.py``, if that was made."""
-    if name == "healthy":
-        return runs_dir(profile) / f"learning-seed{seed}"
     return runs_dir(profile) / "variants" / f"{name}-seed{seed}"
 
 
@@ -152,9 +149,10 @@ def run_variant(name: str, profile, seed: int, steps: int | None) -> pd.DataFram
 def store(name: str, rows: pd.DataFrame, out: Path, seed: int, profile) -> Path:
     """Write rows as CSV below comment lines that say what made them."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    steps = int(rows.step.max())
     head = [
         f"{name}: {VARIANTS[name].why}",
-        f"python benchmarks/variants.py {name} --seed {seed}",
+        f"python benchmarks/variants.py {name} --seed {seed} --steps {steps}",
         f"profile {profile.name}, seed {seed}, {device}, {torch.get_num_threads()} threads, "
         f"{date.today()}",
         f"torch {torch.__version__}, transformers {transformers.__version__}, "

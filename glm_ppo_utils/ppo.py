@@ -39,7 +39,8 @@ class PPOSettings:
     steps, batch_size, mini_batch_size, epochs : int
         PPO steps; responses sampled per step; responses per optimiser step; passes over a batch.
         All count the whole run: on several processes each takes an equal share of both batches,
-        so that the same settings learn the same on any number of them.
+        so that the same settings learn the same on any number of them. One pass over a large
+        batch is for a policy that samples fast; where sampling is dear, take more passes.
     max_new_tokens : int
         Length limit of a response.
     policy_lr, value_lr : float
@@ -87,12 +88,12 @@ class PPOSettings:
     - `batch_size` and `epochs`: next to nothing, token ids and a few numbers per token.
     """
 
-    steps: int = 40
-    batch_size: int = 128
+    steps: int = 50
+    batch_size: int = 256
     mini_batch_size: int = 32
-    epochs: int = 2
+    epochs: int = 1
     max_new_tokens: int = 96
-    policy_lr: float = 2e-4
+    policy_lr: float = 1.5e-4
     value_lr: float = 5e-3
     value_warmup: int = 5
     lr_end: float = 0.1

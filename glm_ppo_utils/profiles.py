@@ -73,7 +73,7 @@ LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": ["quer
 
 PROFILES = {
     # So many errors that half of the sampled answers are wrong, and the greedy ones mostly right.
-    "tiny": Profile(name="tiny", sft=SFTSettings(error_rate=0.45)),
+    "tiny": Profile(name="tiny", sft=SFTSettings(steps=2500, problems=20_000, error_rate=0.45)),
     # Not run by the authors on the published weights: no GPU and no hub was at hand.
     "chatglm3-6b": Profile(
         name="chatglm3-6b",
@@ -85,6 +85,7 @@ PROFILES = {
         ppo=PPOSettings(
             batch_size=32,
             mini_batch_size=4,
+            epochs=2,
             policy_lr=1e-5,
             value_lr=1e-4,
             max_new_tokens=256,
@@ -101,6 +102,7 @@ PROFILES = {
         ppo=PPOSettings(
             batch_size=16,
             mini_batch_size=2,
+            epochs=2,
             policy_lr=1e-5,
             value_lr=1e-4,
             max_new_tokens=256,
