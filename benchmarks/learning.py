@@ -15,6 +15,7 @@ import platform
 import time
 from dataclasses import replace
 from datetime import date
+from itertools import cycle, islice
 from pathlib import Path
 
 import pandas as pd
@@ -73,11 +74,12 @@ def rejection_sampled(profile: Profile, seed: int, rounds: int = 3) -> dict:
         return json.loads(result.read_text())
     folder, settings = sft_policy(profile, seed, progress=False), ppo_settings(profile, seed)
     policy, tokenizer, evaluator = load_policy(folder), load_tokenizer(folder), Evaluator()
-    sampled = training_problems(profile)[: settings.steps * settings.batch_size]
+    answers = settings.steps * settings.batch_size  # as many as PPO samples
+    sampled = list(islice(cycle(training_problems(profile)), answers))
     share = len(sampled) // rounds
     start = time.perf_counter()
     for k in range(rounds):
-        tuning = replace(profile.sft, seed=seed * rounds + k, learning_rate=3e-4)
+        tuning = replace(profile.sft, seed=seed * rounds + k, learning_rate=3e-4, steps=300)
         rejection_sampling(
             policy,
             tokenizer,
