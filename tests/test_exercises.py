@@ -23,6 +23,10 @@ WRONG = {
     "01-1": "def expected(a, b): return 1 / (1 + 10 ** ((a - b) / 400))",
     "01-2": "def stuck(ratio, advantage, clip): return (advantage > 0) & (ratio > 1 + clip)",
     "01-3": "def fool(text, reference): return reference.replace('maximize', 'minimize')",
+    "01-4": """
+def gae(rewards, values, gamma, lam):  # lam**k in place of (gamma * lam)**k
+    deltas = rewards + gamma * np.append(values[1:], 0.0) - values
+    return [lam ** np.arange(len(deltas) - t) @ deltas[t:] for t in range(len(deltas))]""",
     "02-1": "share = sum(len(p.text) for p in problems) / sum(len(d.answer) for d in demos)",
     "02-2": """
 def rate(temperature):
