@@ -566,7 +566,7 @@ def second_opinions(panels: dict[str, tuple]) -> Figure:
         Title to ``(label of the first, scores, label of the second, scores)``.
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(14, 4.8), layout="constrained")
-    colours = (REFERENCE, KL, REWARD)
+    colours = (REFERENCE, REWARD, REWARD)  # a reward, whoever gives it
     for ax, colour, (title, (x_name, x, y_name, y)) in zip(
         axes, colours, panels.items(), strict=True
     ):
