@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from transformers import set_seed
+from tiny_reward import letters
 
 from glm_ppo_utils import base, pipeline
 from glm_ppo_utils.__main__ import main
-from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer
+from glm_ppo_utils.chatglm import load_policy, load_tokenizer
 from glm_ppo_utils.evaluator import Evaluator
 from glm_ppo_utils.ppo import PPORun, ResponseTrainer, read_jsonl
 from glm_ppo_utils.problems import generate, save_problems
@@ -20,7 +20,8 @@ from glm_ppo_utils.profiles import get_profile
 from glm_ppo_utils.rollout import Rollout
 
 KNOBS = {"batch_size": 4, "mini_batch_size": 2, "max_new_tokens": 12, "checkpoint_every": 1}
-KNOBS |= {"eval_every": 2, "eval_problems": 4, "policy_lr": 1e-3, "value_warmup": 0}
+KNOBS |= {"eval_every": 2, "eval_problems": 4, "policy_lr": 1e-3, "value_warmup": 0, "epochs": 2}
+KNOBS |= {"lr_end": 1.0}  # or the same steps would be others in a longer run
 OPTIONS = [f"--{name.replace('_', '-')}={value}" for name, value in KNOBS.items()]
 
 
@@ -45,6 +46,7 @@ def data(tmp_path) -> Path:
 
 def train(policy: Path, *more: str) -> int:
     arguments = ["--profile", "tiny", "--policy", str(policy), "--quiet", *OPTIONS]
+    arguments.append("--reward=tiny_reward:letters")
     return main(["train", *arguments, *more])
 
 
@@ -65,18 +67,19 @@ def write_reward(body: str, name: str) -> str:
 def test_train_is_the_loop_of_the_notebooks(policy, tmp_path, capsys):
     assert train(policy, "--steps=2", "--seed=3", "--out=run") == 0
     profile = get_profile("tiny")
-    set_seed(3)
     PPORun(
-        add_value_head(load_policy(policy)),
+        pipeline.ppo_policy(profile, policy, seed=3),
         load_tokenizer(policy),
-        Evaluator(),
+        letters,
         pipeline.training_problems(profile),
         replace(profile.ppo, steps=2, seed=3, **KNOBS),
         tmp_path / "direct",
         heldout=pipeline.heldout_problems(profile),
+        grader=Evaluator(),
         progress=False,
     ).train()
     assert logs("run") == logs("direct")
+    assert logs("run")[0][1]["kl"] != 0  # something was learnt
     assert [len(rows) for rows in logs("run")] == [2, 2]
     out = capsys.readouterr().out
     assert "tiny: 2 PPO steps of 4 responses on 500 problems, from step 0" in out

@@ -28,6 +28,7 @@ SETTINGS = PPOSettings(
     epochs=1,
     max_new_tokens=6,
     policy_lr=1e-3,
+    lr_end=1.0,  # a part of the run is taken up again with more steps
     value_warmup=0,
     eval_every=3,
     eval_problems=5,
