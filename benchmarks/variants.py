@@ -4,8 +4,8 @@
     python benchmarks/variants.py kl-blow-up      # some
 
 Each writes ``notebooks/runs/<name>.csv``: the log, a row per PPO step, held-out rates in the rows
-that have them, and above it in comments what made it. ``<name>.txt`` has three answers of the
-trained policy.
+that have them, and above it in comments what made it. ``<name>.txt`` has the three held-out
+answers of the trained policy that its reward overpays most.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from glm_ppo_utils.pipeline import (
 )
 from glm_ppo_utils.ppo import PPORun, read_jsonl
 from glm_ppo_utils.profiles import get_profile
-from glm_ppo_utils.rollout import RewardFn
+from glm_ppo_utils.rollout import RewardFn, grade
 
 OUT = ROOT / "notebooks" / "runs"
 
@@ -138,12 +138,24 @@ def run_variant(name: str, profile, seed: int, steps: int | None) -> pd.DataFram
         progress=False,
     )
     log = pd.DataFrame(run.train())
-    samples = run.rollout(run.heldout[:3])
-    text = [f"{p.text}\n{r.text}" for p, r in zip(run.heldout, samples, strict=False)]
-    (out_dir / "samples.txt").write_text("\n\n".join(text) + "\n")
+    (out_dir / "samples.txt").write_text(overpaid(run, evaluator))
     evals = pd.DataFrame(read_jsonl(out_dir / "eval.jsonl"))
     rates = evals[["step", "sampled_exact", "greedy_exact"]]
     return rates.merge(log.assign(step=log.step + 1), on="step", how="outer").sort_values("step")
+
+
+def overpaid(run: PPORun, evaluator: Evaluator) -> str:
+    """The three of the policy's answers that its own reward pays most above the evaluator's."""
+    answers = [r.text for r in run.rollout(run.heldout)]
+    paid = grade(run.reward_fn, run.heldout, answers)
+    scores = evaluator.score_batch(answers, [p.reference for p in run.heldout])
+    order = sorted(range(len(answers)), key=lambda i: scores[i].reward - paid[i])
+    blocks = [
+        f"{run.heldout[i].text}\n{answers[i]}\n"
+        f"paid {paid[i]:.2f}, evaluator {scores[i].reward:.2f}: {scores[i].message}\n"
+        for i in order[:3]
+    ]
+    return "\n".join(blocks)
 
 
 def store(name: str, rows: pd.DataFrame, out: Path, seed: int, profile) -> Path:
