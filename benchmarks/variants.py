@@ -103,10 +103,6 @@ VARIANTS = {
         "steps too large and no price on distance",
         {"policy_lr": 2e-3, "kl_coef": 0.0, "max_grad_norm": 100.0},
     ),
-    "entropy-collapse": Variant(
-        "four passes over each batch, large steps, no price on distance",
-        {"epochs": 4, "policy_lr": 5e-4, "kl_coef": 0.0, "clip": 0.5},
-    ),
     "scrambled-values": Variant(
         "values reshaped where they had to be transposed", {}, scrambled=True
     ),

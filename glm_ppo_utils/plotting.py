@@ -122,13 +122,14 @@ def recorded_runs(runs: dict[str, pd.DataFrame], healthy: pd.DataFrame) -> Figur
         len(runs), 4, figsize=(14, 2.6 * len(runs)), layout="constrained", squeeze=False
     )
     for row, (name, run) in zip(axes, runs.items(), strict=True):
-        for ax, (column, colour, title) in zip(row, columns, strict=True):
+        for ax, (column, colour, _) in zip(row, columns, strict=True):
             ax.plot(healthy["step"], healthy[column], color=REFERENCE, alpha=0.6)
             ax.plot(run["step"], run[column], color=colour)
-            ax.set_title(title if row is axes[0] else "")
         row[0].plot(run["step"], run["exact"], "--", color=EXACT)
         row[0].set_ylabel(name)
         row[3].set_ylim(-1, 1)
+    for ax, (_, _, title) in zip(axes[0], columns, strict=True):
+        ax.set_title(title)
     for ax in axes[-1]:
         ax.set_xlabel("PPO step")
     return figure
