@@ -7,7 +7,7 @@ objectives and in every kind of row, so that only the words tell the sense of a 
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, permutations, product
 
@@ -254,13 +254,18 @@ def _draw_network(rng: random.Random) -> Draft | None:
     return Draft("transport", sense, _prices(4, rng), tuple(relations), kind, network=True)
 
 
-# Points that may prove a row to matter: whole-number grids, and all choices for binaries.
+def _points(values: Iterable[int], size: int) -> np.ndarray:
+    return np.array(list(product(values, repeat=size)), dtype=float).T.copy()
+
+
+# Points that may prove a row to matter, ``[size, points]``: whole-number grids, and all choices
+# for binaries.
 _GRIDS = {
-    2: np.array(list(product(range(41), repeat=2))),
-    3: np.array(list(product((0, 1, 2, 3, 5, 7, 9, 12, 15, 19, 24, 30), repeat=3))),
-    4: np.array(list(product((0, 1, 3, 6, 10, 16, 25), repeat=4))),
+    2: _points(range(41), 2),
+    3: _points((0, 1, 2, 3, 5, 7, 9, 12, 15, 19, 24, 30), 3),
+    4: _points((0, 1, 3, 6, 10, 16, 25), 4),
 }
-_CHOICES_OF = {size: np.array(list(product((0, 1), repeat=size))) for size in (3, 4)}
+_CHOICES_OF = {size: _points((0, 1), size) for size in (3, 4)}
 
 
 def _every_row_matters(relations: Sequence[Relation], size: int, kind: str) -> bool:
@@ -270,12 +275,13 @@ def _every_row_matters(relations: Sequence[Relation], size: int, kind: str) -> b
     grid, so a few drafts that would be fine are turned down as well.
     """
     points = _CHOICES_OF[size] if kind == "binary" else _GRIDS[size]
-    broken = np.zeros((len(points), len(relations)), dtype=bool)
-    for column, relation in enumerate(relations):
-        row = np.zeros(size, dtype=int)
+    rows = np.zeros((len(relations), size))
+    for row, relation in zip(rows, relations, strict=True):
         for coefficient, i in relation.cells:
             row[i] = coefficient
-        gap = points @ row - relation.rhs
-        broken[:, column] = {"<=": gap > 0, ">=": gap < 0, "=": gap != 0}[relation.sense]
-    alone = broken & (broken.sum(axis=1, keepdims=True) == 1)
-    return bool(alone.any(axis=0).all())
+    sides = np.array([-1 if relation.sense == ">=" else 1 for relation in relations])[:, None]
+    gap = sides * (rows @ points - np.array([[relation.rhs] for relation in relations]))
+    equal = np.array([[relation.sense == "="] for relation in relations])
+    broken = (gap > 0) | (equal & (gap < 0))
+    alone = broken & (broken.sum(axis=0) == 1)
+    return bool(alone.any(axis=1).all())

@@ -139,6 +139,8 @@ def canonical(model: Model) -> tuple:
 
 def _exact(value: Number | Fraction) -> int | Fraction:
     """`value` as an int if it is whole, so that equal values look equal in a fingerprint."""
+    if isinstance(value, int):  # the usual case, and much faster than a fraction
+        return value
     fraction = Fraction(value)
     return fraction.numerator if fraction.denominator == 1 else fraction
 
@@ -146,20 +148,21 @@ def _exact(value: Number | Fraction) -> int | Fraction:
 def _dense(terms: Iterable[Term], names: list[str]) -> list[int | Fraction]:
     values: dict[str, int | Fraction] = dict.fromkeys(names, 0)
     for coefficient, name in terms:
-        values[name] = _exact(values[name] + Fraction(coefficient))
+        values[name] = _exact(values[name] + _exact(coefficient))
     return list(values.values())
 
 
 def _scaled(values: list[int | Fraction], row: Row, whole: bool) -> tuple:
     """The row as ``<=`` or ``=`` with coprime whole coefficients, tightened if all is whole."""
-    scale = Fraction(math.lcm(*(value.denominator for value in values)))
-    scale /= math.gcd(*(int(value * scale) for value in values)) or 1
+    multiple = math.lcm(*(value.denominator for value in values))
     if row.sense == ">=":
-        scale = -scale
-    rhs = Fraction(row.rhs) * scale
+        multiple = -multiple
+    values = [int(value * multiple) for value in values]
+    divisor = math.gcd(*values) or 1
+    rhs = Fraction(row.rhs) * multiple / divisor
     if whole and row.sense != "=":
-        rhs = Fraction(math.floor(rhs))
-    return [int(value * scale) for value in values], _exact(rhs), row.sense == "="
+        rhs = math.floor(rhs)
+    return [value // divisor for value in values], _exact(rhs), row.sense == "="
 
 
 def _signed(values: tuple[int, ...], rhs: int | Fraction, equality: bool) -> tuple:
