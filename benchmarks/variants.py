@@ -96,7 +96,7 @@ VARIANTS = {
     "healthy": Variant("the profile as it is"),
     "lambda-0.95": Variant("GAE's lambda of the textbooks", {"lam": 0.95}),
     "constant-rate": Variant("learning rates that do not fall", {"lr_end": 1.0}),
-    "one-learning-rate": Variant("the value head as slow as the policy", {"value_lr": 1.5e-4}),
+    "one-learning-rate": Variant("the value head as slow as the policy", {"value_lr": 3e-4}),
     "objective-only": Variant("reward 1 for the right optimum", reward=objective_only),
     "line-credit": Variant("credit for every right line, without a cap", reward=line_credit),
     "kl-blow-up": Variant(

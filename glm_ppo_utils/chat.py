@@ -26,7 +26,9 @@ def encode_answer(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 def decode_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int] | torch.Tensor) -> str:
     """Text of a response, without the leading newline and the end token."""
-    return tokenizer.decode(ids, skip_special_tokens=True).strip()
+    # Left out here, because `skip_special_tokens` lists the special tokens anew for every id.
+    special = set(tokenizer.all_special_ids)
+    return tokenizer.decode([i for i in map(int, ids) if i not in special]).strip()
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:

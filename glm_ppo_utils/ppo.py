@@ -89,11 +89,11 @@ class PPOSettings:
     """
 
     steps: int = 50
-    batch_size: int = 256
+    batch_size: int = 128
     mini_batch_size: int = 32
     epochs: int = 1
     max_new_tokens: int = 96
-    policy_lr: float = 1.5e-4
+    policy_lr: float = 3e-4
     value_lr: float = 5e-3
     value_warmup: int = 5
     lr_end: float = 0.1
@@ -105,9 +105,9 @@ class PPOSettings:
     kl_coef: float = 0.05
     kl_target: float | None = None
     max_grad_norm: float = 1.0
-    eval_every: int = 10
+    eval_every: int = 25
     eval_problems: int = 200
-    checkpoint_every: int = 20
+    checkpoint_every: int = 25
     rollout_batch_size: int = 128
     gradient_checkpointing: bool = False
     seed: int = 0
@@ -471,12 +471,15 @@ class PPORun:
         set_seed(int(mixed[0]) if self.process else number)
 
     def _optimise(self, rollouts: list[Rollout], rewards: list[float]) -> dict[str, float]:
+        # By length, so that the passes before TRL shuffles the batch carry little padding.
+        pairs = zip(rollouts, rewards, strict=True)
+        pairs = sorted(pairs, key=lambda pair: len(pair[0].query) + len(pair[0].response))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The average ratio")
             stats = self.trainer.step(
-                [r.query for r in rollouts],
-                [r.response for r in rollouts],
-                [torch.tensor(r, dtype=torch.float32) for r in rewards],
+                [r.query for r, _ in pairs],
+                [r.response for r, _ in pairs],
+                [torch.tensor(reward, dtype=torch.float32) for _, reward in pairs],
             )
         return {
             "kl": float(stats["objective/kl"]),

@@ -63,6 +63,7 @@ def respond(
         if temperature > 0
         else {"do_sample": False}
     )
+    stops = stop_ids(tokenizer)
     rollouts: list[Rollout | None] = [None] * len(queries)
     with _inference(policy):
         for start in range(0, len(order), batch_size):
@@ -75,10 +76,10 @@ def respond(
                 **choice,
                 max_new_tokens=max_new_tokens,
                 pad_token_id=tokenizer.pad_token_id,
-                eos_token_id=stop_ids(tokenizer),
+                eos_token_id=stops,
             )
             for i, ids in zip(rows, output[:, batch["input_ids"].shape[1] :], strict=True):
-                response = _until_stop(ids.cpu(), stop_ids(tokenizer))
+                response = _until_stop(ids.cpu(), stops)
                 text = decode_answer(tokenizer, response)
                 rollouts[i] = Rollout(torch.tensor(queries[i]), response, text)
     return rollouts
