@@ -68,7 +68,7 @@ lock: ## rewrite constraints.txt from pyproject.toml
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e ".[notebooks,tests]" -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[notebooks,tests]" -c constraints.txt
 	@touch $@
 
 $(OVERLAYS): $(READY)
