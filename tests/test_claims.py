@@ -79,6 +79,13 @@ def gains(way: str) -> pd.Series:
     return learning()[f"ppo_{way}_exact"] - learning()[f"sft_{way}_exact"]
 
 
+def speed(model: str, column: str, *loops: str) -> list[float]:
+    """A column of ``ppo_speed.csv`` for some of the loops."""
+    rows = pd.read_csv(ROOT / "notebooks/runs/ppo_speed.csv")
+    rows = rows[rows.model == model].set_index("loop")
+    return [rows.loc[loop, column] for loop in loops]
+
+
 def date_of_learning() -> list[float]:
     return [float(x) for x in learning()["date"].max().split("-")]
 
@@ -131,6 +138,7 @@ class Claim:
 UNPACK, SHAPE = "too many values to unpack", "no attribute 'shape'"
 FORMAT, PADDING = "standardize_cache_format", "padding_side"
 EXTRACT = "no attribute '_extract_past_from_model_output'"
+STOCK = "TRL, generating 4 at a time", "TRL, generating the whole batch"
 NUMBER = r"([\d.,]*\d)"
 SPREAD = rf"{NUMBER} ± {NUMBER}"
 
@@ -154,6 +162,26 @@ CLAIMS = [
         "README",
         rf"Every seed gained {NUMBER} to {NUMBER} sampled and {NUMBER} to {NUMBER} greedy",
         lambda: [f(gains(way)) for way in ("sampled", "greedy") for f in (min, max)],
+    ),
+    Claim(
+        "README",
+        rf"otherwise idle: {NUMBER} answers a second, sampled",
+        lambda: speed("ChatGLM", "samples_per_second", "ours"),
+    ),
+    Claim(
+        "README",
+        rf"learnt from; {NUMBER} times as many .*? and {NUMBER} times as many",
+        lambda: speed("ChatGLM", "ours_is_times_as_fast", *STOCK),
+    ),
+    Claim(
+        "README",
+        rf"\({NUMBER} and {NUMBER} times on a GPT-2",
+        lambda: speed("GPT-2", "ours_is_times_as_fast", *STOCK),
+    ),
+    Claim(
+        "README",
+        rf"Scoring took {NUMBER} % of a step",
+        lambda: [100 * share for share in speed("ChatGLM", "score_share", "ours")],
     ),
     Claim("README", r"over seeds (\d), (\d), (\d):", lambda: list(learning()["seed"])),
     Claim("README", r"\((\d{4})-(\d\d)-(\d\d)\); the rows are in", date_of_learning),
