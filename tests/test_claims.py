@@ -86,6 +86,13 @@ def speed(model: str, column: str, *loops: str) -> list[float]:
     return [rows.loc[loop, column] for loop in loops]
 
 
+def evaluator_speed() -> list[float]:
+    """Answers a second, and times as many as one process per answer."""
+    rows = pd.read_csv(ROOT / "notebooks/runs/evaluator_speed.csv").set_index("way")
+    process = rows.loc["a Python process per answer", "evaluator_is_times_as_fast"]
+    return [rows.loc["evaluator, distinct answers", "answers_per_second"], process]
+
+
 def date_of_learning() -> list[float]:
     return [float(x) for x in learning()["date"].max().split("-")]
 
@@ -183,6 +190,7 @@ CLAIMS = [
         rf"Scoring took {NUMBER} % of a step",
         lambda: [100 * share for share in speed("ChatGLM", "score_share", "ours")],
     ),
+    Claim("README", rf"later gave {NUMBER} a second, {NUMBER} times one process", evaluator_speed),
     Claim("README", r"over seeds (\d), (\d), (\d):", lambda: list(learning()["seed"])),
     Claim("README", r"\((\d{4})-(\d\d)-(\d\d)\); the rows are in", date_of_learning),
     Claim("README", r"exact answers on (\d+) held-out", lambda: [TINY.ppo.eval_problems]),
