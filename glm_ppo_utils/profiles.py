@@ -72,7 +72,7 @@ class Profile:
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": ["query_key_value"]}
 
 PROFILES = {
-    # So many errors that half of the sampled answers are wrong, and the greedy ones mostly right.
+    # Errors enough that most sampled answers are wrong, and most greedy ones right.
     "tiny": Profile(
         name="tiny",
         sft=SFTSettings(steps=1200, problems=9600, error_rate=0.36, eval_every=400),
