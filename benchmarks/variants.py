@@ -2,10 +2,12 @@
 
     python benchmarks/variants.py                 # all of them
     python benchmarks/variants.py kl-blow-up      # some
+    python benchmarks/variants.py --ablations --seeds 0 1 2 --steps 30
 
-Each writes ``notebooks/runs/<name>.csv``: the log, a row per PPO step, held-out rates in the rows
-that have them, and above it in comments what made it. ``<name>.txt`` has the three held-out
-answers of the trained policy that its reward overpays most.
+The last runs the profile as it is beside its ablations, and writes ``ablations.csv``, a row per
+variant and seed. Otherwise each variant writes ``notebooks/runs/<name>.csv``: the log, a row per
+PPO step, held-out rates in the rows that have them, and above it in comments what made it.
+``<name>.txt`` has the three held-out answers of the trained policy that its reward overpays most.
 """
 
 import argparse
@@ -109,6 +111,9 @@ VARIANTS = {
 }
 
 
+ABLATIONS = ("healthy", "constant-rate", "one-learning-rate", "lambda-0.95")
+
+
 def folder_of(name: str, profile, seed: int) -> Path:
     return runs_dir(profile) / "variants" / f"{name}-seed{seed}"
 
@@ -173,6 +178,38 @@ def store(name: str, rows: pd.DataFrame, out: Path, seed: int, profile) -> Path:
     return path
 
 
+def ends(name: str, seed: int, rows: pd.DataFrame) -> dict:
+    """Where a run ended: a row of ``ablations.csv``.
+
+    The explained variance is the mean over the last ten steps, for one step's is noisy.
+    """
+    last = rows.dropna(subset="greedy_exact").iloc[-1]
+    return {
+        "variant": name,
+        "seed": seed,
+        "steps": int(rows.step.max()),
+        "sampled_exact": last.sampled_exact,
+        "greedy_exact": last.greedy_exact,
+        "largest_kl": rows.kl.max(),
+        "explained_variance": rows.explained_variance.tail(10).mean(),
+    }
+
+
+def ablations(profile, seeds: list[int], steps: int | None, out: Path) -> None:
+    """The profile as it is beside its ablations, several seeds, as one table."""
+    rows = []
+    for seed in seeds:
+        for name in ABLATIONS:
+            rows.append(ends(name, seed, run_variant(name, profile, seed, steps)))
+            print(rows[-1], flush=True)
+    made = {"device": platform.machine() + " CPU", "torch": torch.__version__}
+    table = pd.DataFrame(rows).assign(**made, threads=torch.get_num_threads(), date=date.today())
+    table.to_csv(out / "ablations.csv", index=False, float_format="%.4f")
+    numbers = ["sampled_exact", "greedy_exact", "largest_kl", "explained_variance"]
+    grouped = table.groupby("variant", sort=False)[numbers]
+    print(grouped.agg(["mean", "std"]).round(3).to_string())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -180,6 +217,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(VARIANTS))
     parser.add_argument("--profile", default="tiny")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ablations", action="store_true", help="the table of ablations")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the ablations")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
@@ -188,6 +227,9 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(unknown)}; choose from {', '.join(VARIANTS)}")
     args.out.mkdir(parents=True, exist_ok=True)
     profile = get_profile(args.profile)
+    if args.ablations:
+        ablations(profile, args.seeds, args.steps, args.out)
+        return
     for name in args.names or VARIANTS:
         rows = run_variant(name, profile, args.seed, args.steps)
         path = store(name, rows, args.out, args.seed, profile)
