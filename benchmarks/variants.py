@@ -84,6 +84,28 @@ def line_credit(evaluator: Evaluator) -> RewardFn:
     return reward
 
 
+def better_optimum(evaluator: Evaluator) -> RewardFn:
+    """How many times as good as the reference's optimum the answer's own is, at most 3 times.
+
+    What one might write who wants good plans and forgets that an answer also sets the problem.
+    """
+
+    def reward(prompts, completions, reference, **_):
+        answers = evaluator.score_batch(completions, reference)
+        truths = evaluator.score_batch(reference, reference)
+        goals = [text.split()[0] for text in reference]
+        pairs = zip(answers, truths, goals, strict=True)
+        return [times_as_good(a.objective_value, t.objective_value, goal) for a, t, goal in pairs]
+
+    return reward
+
+
+def times_as_good(value: float | None, truth: float, goal: str) -> float:
+    if value is None or value <= 0:
+        return 0.0
+    return min(3.0, value / truth if goal == "maximize" else truth / value)
+
+
 @dataclass(frozen=True)
 class Variant:
     """What a run does otherwise than the profile says."""
@@ -101,9 +123,14 @@ VARIANTS = {
     "one-learning-rate": Variant("the value head as slow as the policy", {"value_lr": 3e-4}),
     "objective-only": Variant("reward 1 for the right optimum", reward=objective_only),
     "line-credit": Variant("credit for every right line, without a cap", reward=line_credit),
+    "better-optimum": Variant("pay by how good the optimum is", reward=better_optimum),
     "kl-blow-up": Variant(
         "steps too large and no price on distance",
         {"policy_lr": 2e-3, "kl_coef": 0.0, "max_grad_norm": 100.0},
+    ),
+    "entropy-collapse": Variant(
+        "every batch used eight times in large steps, and no price on distance",
+        {"policy_lr": 1e-3, "lr_end": 1.0, "kl_coef": 0.0, "epochs": 8},
     ),
     "scrambled-values": Variant(
         "values reshaped where they had to be transposed", {}, scrambled=True

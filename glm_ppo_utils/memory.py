@@ -1,10 +1,11 @@
-"""What PPO needs on a GPU: one copy of the weights, recomputed layers, advice when it is full."""
+"""What training needs on a GPU: one copy of the weights, recomputed layers, memory advice."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 from trl import PreTrainedModelWrapper
 
 from glm_ppo_utils.chatglm import gradient_checkpointing_is_on
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from glm_ppo_utils.ppo import PPOSettings
 
 
-def checkpoint_layers(policy: PreTrainedModelWrapper) -> None:
+def checkpoint_layers(policy: nn.Module) -> None:
     """Let the backward pass recompute the layers, and make sure that it does.
 
     Raises
@@ -21,7 +22,7 @@ def checkpoint_layers(policy: PreTrainedModelWrapper) -> None:
     ValueError
         When the model's code does not look at the switch, as ChatGLM's later revisions.
     """
-    policy.pretrained_model.gradient_checkpointing_enable()
+    getattr(policy, "pretrained_model", policy).gradient_checkpointing_enable()
     if not gradient_checkpointing_is_on(policy):
         raise ValueError(
             "gradient_checkpointing is asked for, but this revision of the model's code ignores "

@@ -61,8 +61,6 @@ class PPOSettings:
         (in nats per response; Ziegler et al. 2019, section 2.2).
     max_grad_norm : float
         Gradient norm above which a gradient is scaled down.
-    temperature : float
-        Sampling temperature of rollouts; PPO's log-probabilities assume 1.
     eval_every, eval_problems : int
         Steps between evaluations on the first `eval_problems` held-out problems; 0 turns it off.
     checkpoint_every : int

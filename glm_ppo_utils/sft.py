@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from glm_ppo_utils.chat import encode_answer, encode_prompt
+from glm_ppo_utils.memory import checkpoint_layers
 
 IGNORED = -100  # the label that PyTorch's cross-entropy leaves out
 
@@ -30,12 +31,17 @@ class SFTSettings:
         Optimiser steps, and demonstrations per step.
     learning_rate : float
         Peak of AdamW's learning rate, after `warmup` and before cosine decay to zero.
+    muon_lr : float or None
+        The same of Muon, for the matrices inside the layers, which AdamW then leaves to it; None
+        is AdamW for all. For training from random weights: see :func:`muon_and_adamw`.
     warmup : float
         Share of the steps in which the learning rate rises linearly.
     problems, error_rate : int, float
         Demonstrations made, and the share that carries one error.
     eval_every : int
         Steps between two measurements of the loss on held-out demonstrations.
+    gradient_checkpointing : bool
+        Keep only the input of each layer and compute the rest again in the backward pass.
     seed : int
         Order of the batches.
     """
@@ -43,11 +49,13 @@ class SFTSettings:
     steps: int = 2000
     batch_size: int = 8
     learning_rate: float = 5e-4
+    muon_lr: float | None = None
     warmup: float = 0.05
     weight_decay: float = 0.01
     problems: int = 16_000
     error_rate: float = 0.4
     eval_every: int = 500
+    gradient_checkpointing: bool = False
     seed: int = 0
 
 
@@ -118,17 +126,20 @@ def train_sft(
     Raises
     ------
     ValueError
-        When there is nothing to train on.
+        When there is nothing to train on, or the model's code ignores gradient checkpointing.
     """
     if not train:
         raise ValueError("no demonstrations to train on; pass at least one (prompt, answer) pair")
     out_dir = Path(out_dir)
+    if settings.gradient_checkpointing:
+        checkpoint_layers(model)
     trainer = Trainer(
         model=model,
         args=_arguments(settings, out_dir, evaluate=bool(heldout), progress=progress),
         train_dataset=Demonstrations(train, tokenizer),
         eval_dataset=Demonstrations(heldout, tokenizer) if heldout else None,
         data_collator=LeftPad(tokenizer),
+        optimizers=(muon_and_adamw(model, settings) if settings.muon_lr else None, None),
     )
     probed = _Probe(probe)
     if probe:
@@ -139,6 +150,38 @@ def train_sft(
     log.sort(key=lambda row: row["step"])
     (out_dir / "sft_log.json").write_text(json.dumps(log, indent=1))
     return log
+
+
+class Several(torch.optim.Optimizer):
+    """Optimisers that share out a model's parameters, and step together."""
+
+    def __init__(self, *parts: torch.optim.Optimizer):
+        super().__init__([{**group} for part in parts for group in part.param_groups], {})
+        self.parts = parts
+
+    def step(self, closure: Callable | None = None) -> None:
+        own = (group for part in self.parts for group in part.param_groups)
+        for group, shown in zip(own, self.param_groups, strict=True):
+            group["lr"] = shown["lr"]  # which a scheduler may have changed
+        for part in self.parts:
+            part.step()
+
+
+def muon_and_adamw(model: PreTrainedModel, settings: SFTSettings) -> Several:
+    """Muon for the matrices inside the layers, AdamW for embedding, head and all vectors.
+
+    Muon (Jordan et al. 2024) steps along the nearest orthogonal matrix of the averaged gradient, so
+    that rare directions are learnt as fast as frequent ones.
+    """
+    ends = {id(m.weight) for m in (model.get_input_embeddings(), model.get_output_embeddings())}
+    inside = [p for p in model.parameters() if p.ndim == 2 and id(p) not in ends]
+    taken = {id(p) for p in inside}
+    others = [p for p in model.parameters() if id(p) not in taken]
+    decay = {"weight_decay": settings.weight_decay}
+    return Several(
+        torch.optim.Muon(inside, lr=settings.muon_lr, adjust_lr_fn="match_rms_adamw", **decay),
+        torch.optim.AdamW(others, lr=settings.learning_rate, betas=(0.9, 0.98), **decay),
+    )
 
 
 class _Probe(TrainerCallback):

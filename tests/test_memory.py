@@ -28,6 +28,7 @@ from glm_ppo_utils.chatglm.random_weights import published_config, random_policy
 from glm_ppo_utils.memory import adapter_is_fresh
 from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
 from glm_ppo_utils.profiles import PROFILES
+from glm_ppo_utils.sft import SFTSettings, train_sft
 
 SETTINGS = PPOSettings(
     steps=2,
@@ -142,12 +143,16 @@ def gpt2():
     return add_value_head(GPT2LMHeadModel(config).eval())
 
 
+def first_inner(policy) -> torch.nn.Module:
+    """A module inside the first layer, which runs whenever the layer does."""
+    layers = max((m for m in policy.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
+    return next(m for m in layers[0].modules() if not list(m.children()))
+
+
 def calls_of_first_layer(run: PPORun) -> int:
     """How often one PPO step runs the policy's first layer."""
-    layers = max((m for m in run.policy.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
-    inner = next(m for m in layers[0].modules() if not list(m.children()))
     calls = []
-    hook = inner.register_forward_pre_hook(lambda *_: calls.append(1))
+    hook = first_inner(run.policy).register_forward_pre_hook(lambda *_: calls.append(1))
     rollouts = run.rollout(WORDS)
     calls.clear()
     torch.manual_seed(0)
@@ -172,6 +177,25 @@ def test_checkpointing_recomputes_the_layers_and_learns_the_same(folder, tmp_pat
         learnt.append({n: p.detach() for n, p in policy.named_parameters() if p.requires_grad})
     mini_batches = 2
     assert calls[1] - calls[0] == mini_batches
+    for name, value in learnt[0].items():
+        assert torch.allclose(value, learnt[1][name], atol=1e-6), name
+
+
+def test_sft_recomputes_the_layers_too_and_learns_the_same(folder, tmp_path):
+    pairs = [(word.text, "it") for word in WORDS]
+    learnt, calls = [], []
+    for on in (False, True):
+        torch.manual_seed(0)
+        policy, ran = load_policy(folder, lora={"r": 4}), []
+        policy.train()
+        settings = SFTSettings(steps=2, batch_size=4, eval_every=2, gradient_checkpointing=on)
+        hook = first_inner(policy).register_forward_pre_hook(lambda *_, ran=ran: ran.append(1))
+        train_sft(policy, load_tokenizer(folder), pairs, [], settings, tmp_path, progress=False)
+        hook.remove()
+        calls.append(len(ran))
+        learnt.append({n: p.detach() for n, p in policy.named_parameters() if p.requires_grad})
+    tried = 2  # by the check that the switch works, once forwards and once again
+    assert calls == [settings.steps, tried + 2 * settings.steps]
     for name, value in learnt[0].items():
         assert torch.allclose(value, learnt[1][name], atol=1e-6), name
 

@@ -1,7 +1,7 @@
 """What one notebook hands to the next, and the base model that it starts from."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +12,7 @@ from glm_ppo_utils.problems import fingerprint
 from glm_ppo_utils.problems.model import read
 from glm_ppo_utils.profiles import PROFILES
 from glm_ppo_utils.rollout import respond
+from glm_ppo_utils.sft import SFTSettings
 
 TINY = PROFILES["tiny"]
 FEW = replace(
@@ -49,8 +50,7 @@ def test_the_base_model_reads_notes_but_not_word_problems(base_policy):
 
 def test_the_stored_base_model_is_small_and_is_what_it_says(tmp_path, monkeypatch):
     made = json.loads((base.FOLDER / "made.json").read_text())
-    settings = {course["course"]: course["settings"] for course in made["courses"]}
-    assert settings == {name: asdict(course) for name, course in base.COURSES.items()}
+    assert SFTSettings(**made["settings"]) == base.SETTINGS
     assert made["architecture"] == base.ARCHITECTURE
     assert (base.FOLDER / base.WEIGHTS).stat().st_size <= 4 * 2**20
     for path in base.FOLDER.iterdir():
@@ -62,6 +62,25 @@ def test_the_stored_base_model_is_small_and_is_what_it_says(tmp_path, monkeypatc
     with pytest.raises(ValueError, match=r"model.safetensors is not the file that made.json"):
         base.unpack(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_make_base_trains_and_stores_a_base_model(tmp_path, monkeypatch):
+    few = replace(base.SETTINGS, steps=40, problems=400, eval_every=20)
+    monkeypatch.setattr(base, "FOLDER", tmp_path / "stored")
+    monkeypatch.setattr(base, "SETTINGS", few)
+    monkeypatch.setattr(base, "ARCHITECTURE", {**base.ARCHITECTURE, "num_layers": 1})
+    base.train_base(tmp_path / "work", progress=False)
+    made = base.made()
+    assert SFTSettings(**made["settings"]) == few
+    assert 0 < made["heldout_loss"] < 5  # nats per token; without training 7.2
+    assert load_policy(base.unpack(tmp_path / "base")).config.num_layers == 1
+
+
+def test_lessons_are_notes_tables_and_formulas():
+    texts = [note for note, _ in base.lessons(80, ["corn", "rye", "tents", "books", "nurses"])]
+    assert len(texts) == 80
+    assert sum(text.startswith("As a table: ") for text in texts) == 30
+    assert sum(text.startswith("As formulas: ") for text in texts) == 30
 
 
 def test_notes_are_reproducible_and_their_answers_are_lp_text():

@@ -11,7 +11,14 @@ from glm_ppo_utils.chatglm import load_policy, load_tokenizer, write_checkpoint
 from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
 from glm_ppo_utils.profiles import PROFILES, get_profile
 from glm_ppo_utils.rollout import evaluate, grade, respond, summary
-from glm_ppo_utils.sft import IGNORED, Demonstrations, LeftPad, SFTSettings, train_sft
+from glm_ppo_utils.sft import (
+    IGNORED,
+    Demonstrations,
+    LeftPad,
+    SFTSettings,
+    muon_and_adamw,
+    train_sft,
+)
 
 PAIRS = [(f"say {w}" + " please" * n, f"{w} {w}") for w in ("one", "two", "six") for n in (0, 1, 3)]
 FAST = SFTSettings(steps=60, batch_size=9, learning_rate=1e-2, eval_every=30)
@@ -95,6 +102,30 @@ def test_it_learns_its_demonstrations(trained, tokenizer):
     assert json.loads((out / "sft_log.json").read_text()) == log
     rates = evaluate(model, tokenizer, WORDS, same, max_new_tokens=12, temperature=0)
     assert rates["exact"] == 1
+
+
+def test_muon_and_adamw_share_out_every_parameter_once(folder):
+    model = load_policy(folder)
+    optimiser = muon_and_adamw(model, replace(FAST, muon_lr=1e-3))
+    muon, adamw = ([p for g in part.param_groups for p in g["params"]] for part in optimiser.parts)
+    assert sorted(map(id, muon + adamw)) == sorted(map(id, model.parameters()))
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert muon and all("layers" in names[id(p)] and p.ndim == 2 for p in muon)
+    assert not any("layers" in names[id(p)] and p.ndim == 2 for p in adamw)
+    for group in optimiser.param_groups:
+        group["lr"] *= 0.5  # as a scheduler does
+    optimiser.step()
+    rates = [group["lr"] for part in optimiser.parts for group in part.param_groups]
+    assert rates == [5e-4, 5e-3]
+
+
+def test_muon_and_adamw_learn_together(folder, tokenizer, tmp_path):
+    model, both = load_policy(folder), replace(FAST, muon_lr=1e-2)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    log = train_sft(model, tokenizer, PAIRS, PAIRS[:3], both, tmp_path, progress=False)
+    losses = [r["loss"] for r in log if "loss" in r]
+    assert losses[-1] < losses[0] / 10
+    assert all(not torch.equal(p, before[name]) for name, p in model.named_parameters())
 
 
 def test_a_probe_is_logged_and_changes_nothing(trained, folder, tokenizer, tmp_path):
