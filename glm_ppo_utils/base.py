@@ -43,7 +43,8 @@ ARCHITECTURE = {
     "seq_length": 512,
 }
 # Many small steps: with batches of 32 a model this small hardly learns to copy in the same time.
-# And Muon: with AdamW alone it is as far after 10,000 steps as with Muon after 4,000.
+# And Muon: after 1,500 steps, held-out losses on notes and tables are 1.13 and 0.76, with AdamW
+# alone (learning rate 1e-3) 1.39 and 0.93. Twice or three times its rate was worse.
 SETTINGS = SFTSettings(
     steps=24_000,
     batch_size=8,

@@ -195,6 +195,7 @@ CLAIMS = [
     Claim("README", r"\((\d{4})-(\d\d)-(\d\d)\); the rows are in", date_of_learning),
     Claim("README", r"exact answers on (\d+) held-out", lambda: [TINY.ppo.eval_problems]),
     Claim("README", rf"base model of {NUMBER} parameters \({NUMBER} MB\)", base_model),
+    Claim("README", rf"`make base` \({NUMBER} minutes on 2", lambda: [base.made()["minutes"]]),
     Claim(
         "README",
         rf"unpack \(expected 2\)` \(transformers {NUMBER} and {NUMBER}\)",
