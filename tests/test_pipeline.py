@@ -35,13 +35,13 @@ def base_policy(tmp_path_factory):
 
 
 def test_the_base_model_reads_notes_but_not_word_problems(base_policy):
-    """It copies names and numbers into LP text, often without a slip, and knows no lesson."""
+    """It copies names and numbers into LP text, mostly without a slip, and knows no lesson."""
     policy, tokenizer = base_policy
     names = ["chairs", "tables", "corn", "rye", "nurses", "trucks", "books", "tents"]
     pairs = base.notes(60, seed=7, names=names)
     answers = respond(policy, tokenizer, [note for note, _ in pairs], 96, temperature=0)
     read_right = sum(r.text == lp for r, (_, lp) in zip(answers, pairs, strict=True))
-    assert read_right > 15
+    assert read_right > 40
     problems = pipeline.heldout_problems(replace(TINY, heldout_problems=30))
     answers = respond(policy, tokenizer, [p.text for p in problems], 96, temperature=0)
     scores = Evaluator().score_batch([r.text for r in answers], [p.reference for p in problems])
