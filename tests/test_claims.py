@@ -86,6 +86,10 @@ def speed(model: str, column: str, *loops: str) -> list[float]:
     return [rows.loc[loop, column] for loop in loops]
 
 
+def best_of_minutes() -> float:
+    return learning()["best_of_seconds"].mean() / 60
+
+
 def evaluator_speed() -> list[float]:
     """Answers a second, and times as many as one process per answer."""
     rows = pd.read_csv(ROOT / "notebooks/runs/evaluator_speed.csv").set_index("way")
@@ -148,6 +152,7 @@ EXTRACT = "no attribute '_extract_past_from_model_output'"
 STOCK = "TRL, generating 4 at a time", "TRL, generating the whole batch"
 NUMBER = r"([\d.,]*\d)"
 SPREAD = rf"{NUMBER} ± {NUMBER}"
+BEST_OF = TINY.ppo.steps * TINY.ppo.batch_size // TINY.ppo.eval_problems
 
 CLAIMS = [
     Claim(
@@ -159,6 +164,27 @@ CLAIMS = [
         "README",
         rf"greedy \| {SPREAD} \| {SPREAD} \|",
         lambda: mean_sd("sft_greedy_exact", "ppo_greedy_exact"),
+    ),
+    *(
+        Claim(
+            "README",
+            rf"\| {row} \| {SPREAD} \| {SPREAD} \| {NUMBER} \|",
+            lambda name=name: [
+                *mean_sd(f"{name}_sampled_exact", f"{name}_greedy_exact"),
+                learning()[f"{name}_seconds"].mean() / 60,
+            ],
+        )
+        for row, name in (("PPO", "ppo"), ("rejection sampling, 3 rounds", "rejection"))
+    ),
+    Claim(
+        "README",
+        rf"best of 4 answers of the SFT policy \| {SPREAD} \|",
+        lambda: mean_sd("best_of_4_exact"),
+    ),
+    Claim(
+        "README",
+        rf"\| best of {NUMBER} \| {SPREAD} \| \| {NUMBER} \|",
+        lambda: [BEST_OF, *mean_sd(f"best_of_{BEST_OF}_exact"), best_of_minutes()],
     ),
     Claim(
         "README",
