@@ -150,15 +150,16 @@ def alternatives(table: pd.DataFrame, best: pd.DataFrame) -> Figure:
         for place, rate in zip(places, rates, strict=True):
             bars.plot([place] * len(rate), rate, "o", color=colour, markeredgecolor="black")
     bars.set_xticks(range(len(names)), names.values())
-    bars.set(title="one answer to each problem", ylabel="exact answers (share)", ylim=(0, 1))
-    bars.legend(loc="upper left")
+    bars.set(title="one answer to each problem", ylabel="exact answers (share)", ylim=(0, 1.03))
+    bars.legend(loc="lower right", framealpha=0.95)
     by_n = best.groupby("n")["exact"]
     curve.plot(by_n.mean(), color=REFERENCE, label="SFT policy, best of n")
     curve.fill_between(by_n.min().index, by_n.min(), by_n.max(), color=REFERENCE, alpha=0.2)
     ppo = table["ppo_sampled_exact"].mean()
     curve.axhline(ppo, color=POLICY, linestyle="--", label="PPO, one sample")
     curve.set(title="n answers, and a grader to choose", xlabel="n (samples per problem)")
-    curve.set_xscale("log")
+    curve.set_xscale("log", base=2)
+    curve.xaxis.set_major_formatter("{x:.0f}")
     curve.legend(loc="lower right")
     return figure
 
