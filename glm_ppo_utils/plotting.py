@@ -151,7 +151,7 @@ def alternatives(table: pd.DataFrame, best: pd.DataFrame) -> Figure:
             bars.plot([place] * len(rate), rate, "o", color=colour, markeredgecolor="black")
     bars.set_xticks(range(len(names)), names.values())
     bars.set(title="one answer to each problem", ylabel="exact answers (share)", ylim=(0, 1.03))
-    bars.legend(loc="lower right", framealpha=0.95)
+    bars.legend(loc="lower left", frameon=True, framealpha=0.9)
     by_n = best.groupby("n")["exact"]
     curve.plot(by_n.mean(), color=REFERENCE, label="SFT policy, best of n")
     curve.fill_between(by_n.min().index, by_n.min(), by_n.max(), color=REFERENCE, alpha=0.2)
