@@ -122,6 +122,8 @@ VARIANTS = {
     "lambda-0.95": Variant("GAE's lambda of the textbooks", {"lam": 0.95}),
     "constant-rate": Variant("learning rates that do not fall", {"lr_end": 1.0}),
     "one-learning-rate": Variant("the value head as slow as the policy", {"value_lr": 3e-4}),
+    "no-warm-up": Variant("policy and value head learn from the first step", {"value_warmup": 0}),
+    "four-passes": Variant("every batch used four times", {"epochs": 4}),
     "objective-only": Variant("reward 1 for the right optimum", reward=objective_only),
     "line-credit": Variant("credit for every right line, without a cap", reward=line_credit),
     "better-optimum": Variant("pay by how good the optimum is", reward=better_optimum),
@@ -140,7 +142,14 @@ VARIANTS = {
 }
 
 
-ABLATIONS = ("healthy", "constant-rate", "one-learning-rate", "lambda-0.95")
+ABLATIONS = (
+    "healthy",
+    "lambda-0.95",
+    "no-warm-up",
+    "one-learning-rate",
+    "constant-rate",
+    "four-passes",
+)
 
 
 def folder_of(name: str, profile, seed: int) -> Path:

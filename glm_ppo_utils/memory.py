@@ -12,6 +12,7 @@ from glm_ppo_utils.chatglm import gradient_checkpointing_is_on
 
 if TYPE_CHECKING:
     from glm_ppo_utils.ppo import PPOSettings
+    from glm_ppo_utils.sft import SFTSettings
 
 
 def checkpoint_layers(policy: nn.Module) -> None:
@@ -61,22 +62,30 @@ class AdapterAtStart:
 
 
 @contextmanager
-def memory_advice(phase: str, settings: "PPOSettings") -> Iterator[None]:
-    """Name the knobs that lower the memory of a phase of a PPO step when the GPU is full."""
+def memory_advice(phase: str, advice: str) -> Iterator[None]:
+    """Say what lowers the memory of a phase when the GPU is full in it."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
         raise torch.cuda.OutOfMemoryError(
-            f"out of GPU memory in the phase '{phase}'; {_advice(phase, settings)} "
-            f"({str(error).splitlines()[0]})"
+            f"out of GPU memory in the phase '{phase}'; {advice} ({str(error).splitlines()[0]})"
         ) from error
 
 
-def _advice(phase: str, s: "PPOSettings") -> str:
+def ppo_advice(phase: str, s: "PPOSettings") -> str:
+    """The knobs of a phase of a PPO step."""
     shorter = f"max_new_tokens (now {s.max_new_tokens})"
-    if phase == "generate":
+    if phase in ("generate", "evaluate"):
         return f"lower rollout_batch_size (now {s.rollout_batch_size}) or {shorter}"
     if phase == "optimise":
-        recompute = "" if s.gradient_checkpointing else "turn gradient_checkpointing on, or "
-        return f"{recompute}lower mini_batch_size (now {s.mini_batch_size}) or {shorter}"
+        return f"{_recompute(s)}lower mini_batch_size (now {s.mini_batch_size}) or {shorter}"
     return "the reward function needs less, or a GPU of its own"
+
+
+def sft_advice(s: "SFTSettings") -> str:
+    """The knobs of fine-tuning."""
+    return f"{_recompute(s)}lower batch_size (now {s.batch_size})"
+
+
+def _recompute(s: "PPOSettings | SFTSettings") -> str:
+    return "" if s.gradient_checkpointing else "turn gradient_checkpointing on, or "

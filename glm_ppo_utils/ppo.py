@@ -4,13 +4,14 @@ The loop takes a policy with a value head and a reward function. It knows neithe
 linear programs: ``add_value_head`` prepared the first, ``Evaluator`` is one example of the second.
 """
 
+import hashlib
 import json
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,7 +27,13 @@ from trl import PPOConfig, PPOTrainer, PreTrainedModelWrapper, create_reference_
 from trl.core import logprobs_from_logits, masked_mean, masked_whiten
 
 from glm_ppo_utils.checkpoints import Checkpoints
-from glm_ppo_utils.memory import AdapterAtStart, adapter_is_fresh, checkpoint_layers, memory_advice
+from glm_ppo_utils.memory import (
+    AdapterAtStart,
+    adapter_is_fresh,
+    checkpoint_layers,
+    memory_advice,
+    ppo_advice,
+)
 from glm_ppo_utils.rollout import RewardFn, Rollout, grade, respond, summary
 
 
@@ -252,8 +259,9 @@ class PPORun:
     TypeError
         When `policy` has no value head.
     ValueError
-        When there are no problems, `out_dir` holds a run with other settings, the batches cannot
-        be shared out evenly, or gradient checkpointing has no effect on the policy's code.
+        When there are no problems, `out_dir` holds a run with other settings or problems, the
+        batches cannot be shared out evenly, or gradient checkpointing has no effect on the policy's
+        code.
     OSError
         When `out_dir` cannot be written.
 
@@ -330,7 +338,8 @@ class PPORun:
             raise
         finally:
             if main:
-                self._tensorboard.close()
+                with suppress(OSError):  # a full disk is an error where the log is written
+                    self._tensorboard.close()
         PartialState().wait_for_everyone()
         return self.log()
 
@@ -386,7 +395,8 @@ class PPORun:
     def evaluate(self, problems: Sequence | None = None, temperature: float = 1.0) -> dict:
         """Reward, exact and parse rate on `problems` (the held-out ones when left out)."""
         problems = self._share(self.heldout if problems is None else problems)
-        answers = [r.text for r in self.rollout(problems, temperature)]
+        with memory_advice("evaluate", ppo_advice("evaluate", self.settings)):
+            answers = [r.text for r in self.rollout(problems, temperature)]
         rewards = grade(self.grader, problems, answers) if problems else []
         return summary(gather_object(rewards))
 
@@ -524,26 +534,34 @@ class PPORun:
     # -- the folder ---------------------------------------------------------------------------
 
     def _claim_folder(self) -> None:
-        """Make the folder, or make sure that it holds a run with these settings."""
+        """Make the folder, or make sure that it holds a run on these problems and settings."""
+        path = self.out_dir / "settings.json"
+        # The place in the data is the number of the step, which only means something in this list.
+        problems = hashlib.sha256(repr(self.problems).encode()).hexdigest()
+        mine = {**asdict(self.settings), "problems_sha256": problems}
         try:
             self.out_dir.mkdir(parents=True, exist_ok=True)
-            path = self.out_dir / "settings.json"
-            mine = asdict(self.settings)
             theirs = json.loads(path.read_text()) if path.exists() else mine
+            self._refuse_another_run(mine, theirs)
             if self.process == 0:
-                path.write_text(json.dumps({**mine, **theirs}, indent=1))
+                _replace(path, json.dumps(mine, indent=1))
         except OSError as error:
             raise OSError(
-                f"cannot write to {self.out_dir}: {error.strerror}; pass another out_dir"
+                f"cannot write to {self.out_dir}: {error.strerror}; mend that, or pass another "
+                "out_dir"
             ) from error
+
+    def _refuse_another_run(self, mine: dict, theirs: dict) -> None:
         free = {"steps", "eval_every", "eval_problems", "checkpoint_every"}
         free |= {"rollout_batch_size", "gradient_checkpointing"}  # memory can be saved later
         changed = [k for k in mine if k not in free and theirs.get(k) != mine[k]]
         if changed:
             name = changed[0]
+            what = f"{name}={theirs.get(name)}, not {mine[name]}; use its settings to resume it"
+            if name == "problems_sha256":
+                what = "other problems; pass the same ones, in their order, to resume it"
             raise ValueError(
-                f"{self.out_dir} holds a run with {name}={theirs.get(name)}, not {mine[name]}; "
-                "use its settings to resume it, or another out_dir to start afresh"
+                f"{self.out_dir} holds a run with {what}, or another out_dir to start afresh"
             )
 
     def _save(self, done: int) -> None:
@@ -576,18 +594,29 @@ class PPORun:
     def _truncate(self, path: Path, step: int) -> None:
         """Drop rows of steps that will be run again, and a row that was cut while written."""
         rows = [r for r in read_jsonl(path) if r["step"] < step]
-        scratch = path.with_suffix(".tmp")
-        scratch.write_text("".join(json.dumps(r) + "\n" for r in rows))
-        scratch.replace(path)
+        _replace(path, "".join(json.dumps(r) + "\n" for r in rows))
 
     def _write(self, name: str, row: dict[str, float]) -> None:
         if self.process:
             return
-        with (self.out_dir / name).open("a") as file:
-            file.write(json.dumps(row) + "\n")
         group = name.removesuffix(".jsonl")
-        for key, value in row.items():
-            self._tensorboard.add_scalar(f"{group}/{key}", value, row["step"])
+        try:
+            with (self.out_dir / name).open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            for key, value in row.items():
+                self._tensorboard.add_scalar(f"{group}/{key}", value, row["step"])
+        except OSError as error:
+            raise OSError(
+                f"{self.out_dir / name} could not be written ({error.strerror}); mend that, then "
+                "run again: training continues from the newest checkpoint"
+            ) from error
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that a crash leaves the old one or the new one."""
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(text)
+    scratch.replace(path)
 
 
 def read_jsonl(path: Path | str) -> list[dict]:
@@ -641,7 +670,7 @@ class _Clock:
     @contextmanager
     def __call__(self, phase: str):
         start = time.perf_counter()
-        with memory_advice(phase, self.settings):
+        with memory_advice(phase, ppo_advice(phase, self.settings)):
             yield
         self.seconds[phase] = time.perf_counter() - start
 

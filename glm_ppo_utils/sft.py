@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from glm_ppo_utils.chat import encode_answer, encode_prompt
-from glm_ppo_utils.memory import checkpoint_layers
+from glm_ppo_utils.memory import checkpoint_layers, memory_advice, sft_advice
 
 IGNORED = -100  # the label that PyTorch's cross-entropy leaves out
 
@@ -127,6 +127,8 @@ def train_sft(
     ------
     ValueError
         When there is nothing to train on, or the model's code ignores gradient checkpointing.
+    torch.cuda.OutOfMemoryError
+        When the GPU is full, naming the knobs that help.
     """
     if not train:
         raise ValueError("no demonstrations to train on; pass at least one (prompt, answer) pair")
@@ -144,7 +146,8 @@ def train_sft(
     probed = _Probe(probe)
     if probe:
         trainer.add_callback(probed)
-    trainer.train()
+    with memory_advice("train", sft_advice(settings)):
+        trainer.train()
     model.eval()
     log = probed.rows + [_row(r) for r in trainer.state.log_history]
     log.sort(key=lambda row: row["step"])

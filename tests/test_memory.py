@@ -25,7 +25,7 @@ from glm_ppo_utils.chatglm import (
 )
 from glm_ppo_utils.chatglm.modeling_chatglm import ChatGLMForConditionalGeneration
 from glm_ppo_utils.chatglm.random_weights import published_config, random_policy
-from glm_ppo_utils.memory import adapter_is_fresh
+from glm_ppo_utils.memory import adapter_is_fresh, memory_advice, sft_advice
 from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
 from glm_ppo_utils.profiles import PROFILES
 from glm_ppo_utils.sft import SFTSettings, train_sft
@@ -245,6 +245,25 @@ def test_advice_names_the_knob_of_the_phase_that_ran_out_of_memory(folder, tmp_p
         torch.cuda.OutOfMemoryError, match="'score'; the reward function needs less"
     ):
         run.train()
+    run = make_run(folder, tmp_path / "evaluate", eval_every=1)
+    run.heldout, run.rollout = WORDS, full
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="'evaluate'; lower rollout_batch_size"):
+        run.train()
+
+
+def test_advice_names_the_knobs_of_fine_tuning(folder, tmp_path):
+    policy = load_policy(folder)
+    policy.forward = full
+    for on, first in ((False, "turn gradient_checkpointing on, or lower"), (True, "lower")):
+        settings = SFTSettings(steps=1, batch_size=2, gradient_checkpointing=on)
+        with pytest.raises(torch.cuda.OutOfMemoryError) as caught:
+            with memory_advice("train", sft_advice(settings)):
+                full()
+        assert f"in the phase 'train'; {first} batch_size (now 2)" in str(caught.value)
+    tokenizer, pairs = load_tokenizer(folder), [(word.text, "it") for word in WORDS]
+    with pytest.raises(torch.cuda.OutOfMemoryError, match=r"lower batch_size \(now 2\)"):
+        settings = SFTSettings(steps=1, batch_size=2)
+        train_sft(policy, tokenizer, pairs, [], settings, tmp_path, progress=False)
 
 
 def test_the_command_passes_the_advice_on(tmp_path, monkeypatch, capsys):

@@ -238,6 +238,36 @@ def test_ctrl_c_saves_and_stops(policy, tokenizer, tmp_path):
     assert run.checkpoints.load_newest()[0] == 2
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_a_clear_error_and_the_run_goes_on_afterwards(folder, tokenizer, tmp_path):
+    """The log of the third step goes to a device that is full."""
+
+    def fresh():
+        torch.manual_seed(0)
+        return add_value_head(load_policy(folder))
+
+    whole = make_run(fresh(), tokenizer, tmp_path / "whole")
+    whole.train()
+    run, calls = make_run(fresh(), tokenizer, tmp_path / "run"), []
+    log, kept = run.out_dir / "log.jsonl", run.out_dir / "kept"
+
+    def fills(*args, **columns):
+        calls.append(1)
+        if len(calls) == 7:  # after 2 x 2 evaluations and two steps
+            log.rename(kept)
+            log.symlink_to("/dev/full")
+        return letters(*args, **columns)
+
+    run.reward_fn = run.grader = fills
+    with pytest.raises(OSError, match=r"log.jsonl could not be written \(No space left on device"):
+        run.train()
+    kept.rename(log)
+    resumed = make_run(fresh(), tokenizer, tmp_path / "run")
+    assert resumed.checkpoints.load_newest()[0] == 2
+    resumed.train()
+    assert without_seconds(resumed.log()) == without_seconds(whole.log())
+
+
 def test_bad_input_is_a_clear_error(folder, policy, tokenizer, tmp_path):
     with pytest.raises(TypeError, match=r"add_value_head\(policy\)"):
         make_run(load_policy(folder), tokenizer, tmp_path)
@@ -248,8 +278,10 @@ def test_bad_input_is_a_clear_error(folder, policy, tokenizer, tmp_path):
     make_run(policy, tokenizer, tmp_path / "run")
     with pytest.raises(ValueError, match="holds a run with seed=0, not 1"):
         make_run(policy, tokenizer, tmp_path / "run", replace(SETTINGS, seed=1))
+    with pytest.raises(ValueError, match="holds a run with other problems; pass the same ones"):
+        PPORun(policy, tokenizer, letters, WORDS[1:], SETTINGS, tmp_path / "run")
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="cannot write to .*pass another out_dir"):
+    with pytest.raises(OSError, match="cannot write to .*or pass another out_dir"):
         make_run(policy, tokenizer, tmp_path / "file" / "run")
 
 
