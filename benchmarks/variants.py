@@ -124,6 +124,9 @@ VARIANTS = {
     "one-learning-rate": Variant("the value head as slow as the policy", {"value_lr": 3e-4}),
     "no-warm-up": Variant("policy and value head learn from the first step", {"value_warmup": 0}),
     "four-passes": Variant("every batch used four times", {"epochs": 4}),
+    "third-of-the-rate": Variant("a policy rate of 1e-4", {"policy_lr": 1e-4}),
+    "one-mini-batch": Variant("one optimiser step per batch", {"mini_batch_size": 128}),
+    "free-distance": Variant("no price on distance from the reference", {"kl_coef": 0.0}),
     "objective-only": Variant("reward 1 for the right optimum", reward=objective_only),
     "line-credit": Variant("credit for every right line, without a cap", reward=line_credit),
     "better-optimum": Variant("pay by how good the optimum is", reward=better_optimum),
@@ -149,6 +152,9 @@ ABLATIONS = (
     "one-learning-rate",
     "constant-rate",
     "four-passes",
+    "third-of-the-rate",
+    "one-mini-batch",
+    "free-distance",
 )
 
 

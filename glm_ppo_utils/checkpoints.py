@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import pickle
 import shutil
 import warnings
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 
 class Checkpoints:
-    """Numbered checkpoints in a folder; the newest `keep` good ones are kept.
+    """Numbered checkpoints in a folder; the newest `keep` are kept.
 
     A checkpoint is a folder ``step-000040`` with ``state.pt`` and its SHA-256. It is written under
     another name and renamed when complete, so a crash leaves either all of it or none.
@@ -39,14 +40,19 @@ class Checkpoints:
             _write_through(scratch / "sha256", _digest(buffer.getvalue()).encode())
             shutil.rmtree(target, ignore_errors=True)
             scratch.rename(target)
+            _flush_folder(self.folder)
         except OSError as error:
             shutil.rmtree(scratch, ignore_errors=True)
             raise OSError(
                 f"checkpoint {target} could not be written ({error.strerror}); free space there, "
                 f"then run again: training continues from the checkpoint before it"
             ) from error
-        for old in self._folders()[: -self.keep]:
-            shutil.rmtree(old)
+        # What is newer than this one was damaged, or training would not have started before it.
+        folders = self._folders()
+        kept = folders[: folders.index(target) + 1][-self.keep :]
+        for other in folders:
+            if other not in kept:
+                shutil.rmtree(other)
         return target
 
     def load_newest(self) -> tuple[int, dict | None]:
@@ -61,7 +67,7 @@ class Checkpoints:
                     raise ValueError("its checksum does not match")
                 state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
                 return state["step"], state
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
                 warnings.warn(
                     f"checkpoint {folder} is damaged ({error}); using the one before it",
                     stacklevel=2,
@@ -74,6 +80,15 @@ class Checkpoints:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Force a rename in the folder to disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _write_through(path: Path, data: bytes) -> None:

@@ -23,7 +23,11 @@ def checkpoint_layers(policy: nn.Module) -> None:
     ValueError
         When the model's code does not look at the switch, as ChatGLM's later revisions.
     """
-    getattr(policy, "pretrained_model", policy).gradient_checkpointing_enable()
+    model = getattr(policy, "pretrained_model", policy)
+    # ChatGLM's published code checkpoints such that no gradient enters a layer whose inputs have
+    # none, and below a LoRA adapter the embedding is frozen.
+    model.enable_input_require_grads()
+    model.gradient_checkpointing_enable()
     if not gradient_checkpointing_is_on(policy):
         raise ValueError(
             "gradient_checkpointing is asked for, but this revision of the model's code ignores "

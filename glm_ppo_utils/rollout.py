@@ -80,7 +80,8 @@ def respond(
             )
             for i, ids in zip(rows, output[:, batch["input_ids"].shape[1] :], strict=True):
                 response = _until_stop(ids.cpu(), stops)
-                text = decode_answer(tokenizer, response)
+                # ChatGLM's published tokenizer does not count the roles as special tokens.
+                text = decode_answer(tokenizer, [i for i in response.tolist() if i not in stops])
                 rollouts[i] = Rollout(torch.tensor(queries[i]), response, text)
     return rollouts
 

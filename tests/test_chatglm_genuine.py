@@ -3,6 +3,7 @@
 python -m glm_ppo_utils.chatglm.version_lab install deep_training
 """
 
+import copy
 import json
 import os
 import subprocess
@@ -10,10 +11,15 @@ import sys
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from sentencepiece import SentencePieceTrainer
 
-from glm_ppo_utils.chatglm import version_lab
+from glm_ppo_utils.chat import encode_answer, encode_prompt
+from glm_ppo_utils.chatglm import load_tokenizer, save_checkpoint, version_lab
 from glm_ppo_utils.chatglm.configuration_chatglm import ChatGLMConfig
 from glm_ppo_utils.chatglm.modeling_chatglm import ChatGLMForConditionalGeneration
+from glm_ppo_utils.memory import checkpoint_layers
+from glm_ppo_utils.rollout import respond
 
 FOLDER = version_lab.overlays_dir() / version_lab.GENUINE[0]
 pytestmark = pytest.mark.skipif(
@@ -138,6 +144,60 @@ def test_generation(pair, options):
             model.generate(**left_padded(), **{"do_sample": False, **options}, max_new_tokens=10)
         )
     assert torch.equal(*tokens)
+
+
+def test_checkpointed_layers_learn_below_a_lora_adapter(pair):
+    """The published code lets no gradient into a layer whose inputs have none."""
+    batch = left_padded()
+    lora = LoraConfig(r=4, target_modules=["query_key_value"], init_lora_weights=False)
+    gradients = []
+    for on in (False, True):
+        torch.manual_seed(0)
+        policy = get_peft_model(copy.deepcopy(pair[0]), lora).train()
+        if on:
+            checkpoint_layers(policy)
+        policy(**batch, labels=batch["input_ids"]).loss.backward()
+        gradients.append([p.grad for p in policy.parameters() if p.requires_grad])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, **CLOSE)
+
+
+@pytest.fixture
+def genuine_tokenizer(monkeypatch, tmp_path):
+    """The published tokenizer, on a vocabulary that, as the published one, lacks the commands."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    from deep_training.nlp.models.chatglm3.tokenization_chatglm import ChatGLMTokenizer
+
+    texts = iter(["maximize 3 chairs + 4 tables"] * 20)
+    prefix = str(tmp_path / "tokenizer")
+    SentencePieceTrainer.train(
+        sentence_iterator=texts, model_prefix=prefix, vocab_size=60, hard_vocab_limit=False
+    )
+    return ChatGLMTokenizer(f"{prefix}.model")
+
+
+def test_the_published_tokenizer_is_saved_so_that_it_loads(pair, genuine_tokenizer, tmp_path):
+    """`eos_token` and others are properties without setters there, and saved all the same."""
+    folder = save_checkpoint(pair[0], genuine_tokenizer, tmp_path / "policy")
+    again = load_tokenizer(folder)
+    assert (again.eos_token_id, again.pad_token_id) == (2, 0)
+    text = "maximize 3 chairs"
+    assert again.encode(text) == genuine_tokenizer.encode(text)
+
+
+def test_a_role_that_ends_an_answer_is_no_part_of_it(genuine_tokenizer):
+    """The published tokenizer does not count the roles as special tokens."""
+    ids = encode_answer(genuine_tokenizer, "maximize 3 chairs")[:-1]
+    ids.append(genuine_tokenizer.get_command("<|user|>"))
+    prompt = len(encode_prompt(genuine_tokenizer, "a problem"))
+
+    class Answers(torch.nn.Linear):
+        def generate(self, input_ids, **_):
+            return torch.cat([input_ids, torch.tensor([ids])], dim=1)
+
+    rollout = respond(Answers(1, 1), genuine_tokenizer, ["a problem"], 32)[0]
+    assert rollout.text == "maximize 3 chairs"
+    assert rollout.response.tolist() == ids and len(rollout.query) == prompt
 
 
 SCRIPT = """

@@ -3,6 +3,7 @@
 import errno
 import os
 
+import numpy as np
 import pytest
 import torch
 
@@ -43,6 +44,27 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, damage):
         step, state = store.load_newest()
     assert step == 10
     assert state["value"][0] == 10
+
+
+def test_a_new_checkpoint_outlives_damaged_newer_ones(tmp_path):
+    """Training went back behind them, so what it saves now counts."""
+    store = saved(tmp_path, 10, 50, 75)
+    for step in (50, 75):
+        (store.folder / f"step-0000{step}" / "state.pt").write_bytes(b"")
+    with pytest.warns(UserWarning, match="damaged"):
+        assert store.load_newest()[0] == 0  # 10 was not kept
+    assert store.save(25, {}).is_dir()
+    assert store.load_newest()[0] == 25
+    store.save(30, {})
+    assert [p.name for p in store._folders()] == ["step-000025", "step-000030"]
+
+
+def test_what_cannot_be_loaded_is_passed_over_too(tmp_path):
+    """Its checksum is right, but it holds what loading refuses."""
+    store = saved(tmp_path, 10, 20)
+    store.save(20, {"value": np.float64(1)})
+    with pytest.warns(UserWarning, match="step-000020 is damaged"):
+        assert store.load_newest()[0] == 10
 
 
 def test_a_half_written_checkpoint_is_not_seen(tmp_path):

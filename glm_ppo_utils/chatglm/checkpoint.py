@@ -131,7 +131,18 @@ def _add_code(
     _edit_json(folder / "config.json", auto_map=AUTO_MAP, _name_or_path=None)
     if tokenizer is not None:
         name = f"tokenization_chatglm.{type(tokenizer).__name__}"
-        _edit_json(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": [name, None]})
+        changes = {"auto_map": {"AutoTokenizer": [name, None]}, **_unsettable(tokenizer)}
+        _edit_json(folder / "tokenizer_config.json", **changes)
+
+
+def _unsettable(tokenizer: PreTrainedTokenizerBase) -> dict[str, None]:
+    """The special tokens that a tokenizer's code fixes, to be left out of its configuration.
+
+    ChatGLM's published tokenizer has ``eos_token`` and others as properties without setters. It
+    saves them all the same, and then fails to load what it saved.
+    """
+    own = {name: getattr(type(tokenizer), name) for name in tokenizer.SPECIAL_TOKENS_ATTRIBUTES}
+    return {k: None for k, p in own.items() if isinstance(p, property) and p.fset is None}
 
 
 def _code_of(cls: type) -> list[Path]:
