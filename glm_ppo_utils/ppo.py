@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from glm_ppo_utils.memory import (
     ppo_advice,
 )
 from glm_ppo_utils.rollout import RewardFn, Rollout, grade, respond, summary
+from glm_ppo_utils.settings import require
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,10 @@ class PPOSettings:
     seed: int = 0
 
     def __post_init__(self):
+        require(self, steps=1, batch_size=1, mini_batch_size=1, epochs=1, max_new_tokens=1)
+        require(self, policy_lr=0, value_lr=0, lr_end=0, value_coef=0, value_warmup=0)
+        require(self, kl_coef=0, eval_every=0, eval_problems=0)
+        require(self, checkpoint_every=1, rollout_batch_size=1)
         if self.batch_size % self.mini_batch_size:
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of mini_batch_size "
@@ -259,9 +264,9 @@ class PPORun:
     TypeError
         When `policy` has no value head.
     ValueError
-        When there are no problems, `out_dir` holds a run with other settings or problems, the
-        batches cannot be shared out evenly, or gradient checkpointing has no effect on the policy's
-        code.
+        When there are no problems, `out_dir` holds a run of another policy or with other settings,
+        problems or another reward, the batches cannot be shared out evenly, or gradient
+        checkpointing has no effect on the policy's code.
     OSError
         When `out_dir` cannot be written.
 
@@ -307,34 +312,40 @@ class PPORun:
     def train(self) -> list[dict[str, float]]:
         """Run the steps that are still to do, and return the log of all steps.
 
-        Ctrl-C ends the step, saves a checkpoint and raises ``KeyboardInterrupt``. A second Ctrl-C
-        does not wait; training then resumes from the last checkpoint.
+        Ctrl-C ends the step, saves a checkpoint and raises ``KeyboardInterrupt``; so does the
+        signal of a shutdown (SIGTERM), where it has a handler. A second one does not wait: in the
+        middle of an optimisation, training then resumes from the last checkpoint. An error, such
+        as one of the reward function, is raised after the finished steps are saved.
         """
         start = self._resume()
-        self._half_learnt = False  # after a step's optimisation began and before it is logged
-        steps = range(start, self.settings.steps)
         main = self.process == 0
         if main:
             self._tensorboard = SummaryWriter(self.out_dir / "tensorboard", purge_step=start)
+            for row in read_jsonl(self.out_dir / "eval.jsonl")[-1:]:
+                self._show("eval", row)  # purged with the steps that are run again
         # Left out where it is wanted, because TQDM_DISABLE is the default of this argument.
         hide = {} if self.progress and main else {"disable": True}
         total = self.settings.steps
-        bar = tqdm(steps, desc="PPO", initial=start, total=total, unit="step", **hide)
-        done = start
-        if done == 0 and self.settings.eval_every and self.heldout:
-            self._write("eval.jsonl", self.held_out_row(0))
+        bar = tqdm(range(start, total), desc="PPO", initial=start, total=total, unit="step", **hide)
+        self._done, self._half_learnt = start, False
         try:
-            for step in bar:
-                with _interrupted_afterwards():
+            self._evaluate_if_due()
+            with _noted_signals() as pressed:
+                for step in bar:
                     row = self.step(step)
-                    done = step + 1
                     self._write("log.jsonl", row)
-                    self._half_learnt = False
-                bar.set_postfix(reward=f"{row['reward']:.2f}", exact=f"{row['exact']:.2f}")
-                self._after_step(done)
+                    self._done, self._half_learnt = step + 1, False
+                    bar.set_postfix(reward=f"{row['reward']:.2f}", exact=f"{row['exact']:.2f}")
+                    self._save_if_due()
+                    self._evaluate_if_due()
+                    if any(gather_object([bool(pressed)])):  # all processes stop at the same step
+                        raise KeyboardInterrupt
         except KeyboardInterrupt:
-            if not self._half_learnt:
-                self._save(done)
+            self._save()
+            raise
+        except BaseException:
+            with suppress(Exception):  # what cannot be saved now must not hide what went wrong
+                self._save()
             raise
         finally:
             if main:
@@ -357,7 +368,7 @@ class PPORun:
             rewards = grade(self.reward_fn, batch, answers)
             own = self.grader is self.reward_fn
             grades = rewards if own else grade(self.grader, batch, answers)
-        self._half_learnt = True
+        self._half_learnt = True  # until the step is in the log: not to be saved
         with clock("optimise"):
             stats = self._optimise(rollouts, rewards)
         clock.split("optimise", "logprobs", stats.pop("seconds_logprobs"))
@@ -516,13 +527,16 @@ class PPORun:
             self._order_cache = (epoch, rng.permutation(len(self.problems)))
         return self._order_cache[1]
 
-    def _after_step(self, done: int) -> None:
-        s = self.settings
-        last = done == s.steps
-        if s.eval_every and self.heldout and (last or done % s.eval_every == 0):
+    def _save_if_due(self) -> None:
+        if self._done == self.settings.steps or self._done % self.settings.checkpoint_every == 0:
+            self._save()
+
+    def _evaluate_if_due(self) -> None:
+        """Evaluate after the steps that are done, unless a run before this one has done so."""
+        s, done = self.settings, self._done
+        due = s.eval_every and self.heldout and (done == s.steps or done % s.eval_every == 0)
+        if due and not any(r["step"] == done for r in read_jsonl(self.out_dir / "eval.jsonl")):
             self._write("eval.jsonl", self.held_out_row(done))
-        if last or done % s.checkpoint_every == 0:
-            self._save(done)
 
     def held_out_row(self, done: int) -> dict[str, float]:
         """Sampled (temperature 1) and greedy rates on the held-out problems after `done` steps."""
@@ -536,9 +550,7 @@ class PPORun:
     def _claim_folder(self) -> None:
         """Make the folder, or make sure that it holds a run on these problems and settings."""
         path = self.out_dir / "settings.json"
-        # The place in the data is the number of the step, which only means something in this list.
-        problems = hashlib.sha256(repr(self.problems).encode()).hexdigest()
-        mine = {**asdict(self.settings), "problems_sha256": problems}
+        mine = {**asdict(self.settings), **self._identity()}
         try:
             self.out_dir.mkdir(parents=True, exist_ok=True)
             theirs = json.loads(path.read_text()) if path.exists() else mine
@@ -551,30 +563,48 @@ class PPORun:
                 "out_dir"
             ) from error
 
+    def _identity(self) -> dict[str, str]:
+        """What else must be the same for a run to go on: it is not all in the checkpoint.
+
+        The place in the data is the number of the step, which means something in this list of
+        problems only; and the policy before the first step is the reference model.
+        """
+        reward = self.reward_fn if hasattr(self.reward_fn, "__qualname__") else type(self.reward_fn)
+        return {
+            "problems": hashlib.sha256(repr(self.problems).encode()).hexdigest(),
+            "policy": _digest(self.policy),
+            "reward": f"{reward.__module__}:{reward.__qualname__}",
+        }
+
     def _refuse_another_run(self, mine: dict, theirs: dict) -> None:
         free = {"steps", "eval_every", "eval_problems", "checkpoint_every"}
         free |= {"rollout_batch_size", "gradient_checkpointing"}  # memory can be saved later
         changed = [k for k in mine if k not in free and theirs.get(k) != mine[k]]
         if changed:
             name = changed[0]
-            what = f"{name}={theirs.get(name)}, not {mine[name]}; use its settings to resume it"
-            if name == "problems_sha256":
-                what = "other problems; pass the same ones, in their order, to resume it"
+            what = f"{name}={theirs.get(name)}, not {mine[name]}; use its settings"
+            if name == "problems":
+                what = "other problems; pass the same ones, in their order,"
+            if name == "policy":
+                what = "another policy at its start; pass the one that it started from"
             raise ValueError(
-                f"{self.out_dir} holds a run with {what}, or another out_dir to start afresh"
+                f"{self.out_dir} holds a run with {what} to resume it, or another out_dir to start "
+                "afresh"
             )
 
-    def _save(self, done: int) -> None:
-        if self.process:
+    def _save(self) -> None:
+        """Save the state after the steps that are done, unless it is saved or in between steps."""
+        if self.process or self._half_learnt or self._done == self._saved:
             return
         self.checkpoints.save(
-            done,
+            self._done,
             {
                 "parameters": _trainable(self.policy),
                 "optimizer": self.trainer.optimizer.state_dict(),
-                "kl_coef": self.trainer.kl_ctl.value,
+                "kl_coef": float(self.trainer.kl_ctl.value),  # an adapted one is of numpy's type
             },
         )
+        self._saved = self._done
 
     def _resume(self) -> int:
         """Load the newest good checkpoint; the number of steps that are done."""
@@ -586,6 +616,7 @@ class PPORun:
                     own[name].copy_(value)
             self.trainer.optimizer.load_state_dict(state["optimizer"])
             self.trainer.kl_ctl.value = state["kl_coef"]
+        self._saved = done
         if self.process == 0:
             for name, first in (("log.jsonl", done), ("eval.jsonl", done + 1 if done else 0)):
                 self._truncate(self.out_dir / name, first)
@@ -599,17 +630,19 @@ class PPORun:
     def _write(self, name: str, row: dict[str, float]) -> None:
         if self.process:
             return
-        group = name.removesuffix(".jsonl")
         try:
             with (self.out_dir / name).open("a") as file:
                 file.write(json.dumps(row) + "\n")
-            for key, value in row.items():
-                self._tensorboard.add_scalar(f"{group}/{key}", value, row["step"])
+            self._show(name.removesuffix(".jsonl"), row)
         except OSError as error:
             raise OSError(
                 f"{self.out_dir / name} could not be written ({error.strerror}); mend that, then "
                 "run again: training continues from the newest checkpoint"
             ) from error
+
+    def _show(self, group: str, row: dict[str, float]) -> None:
+        for key, value in row.items():
+            self._tensorboard.add_scalar(f"{group}/{key}", value, row["step"])
 
 
 def _replace(path: Path, text: str) -> None:
@@ -631,33 +664,50 @@ def read_jsonl(path: Path | str) -> list[dict]:
     return rows
 
 
+def _digest(policy: torch.nn.Module) -> str:
+    """A digest of the first numbers of each parameter that the reference model depends on.
+
+    That is neither the value head nor the random half of an adapter that changes nothing yet.
+    """
+    fresh = adapter_is_fresh(policy)
+    digest = hashlib.sha256()
+    for name, parameter in policy.named_parameters():
+        if "v_head" not in name and not (fresh and "lora_A" in name):
+            first = parameter.detach().flatten()[:64].float().cpu()
+            digest.update(f"{name} {list(parameter.shape)}".encode() + first.numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _trainable(policy: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Parameters that learn: all of a small policy, adapter and value head under LoRA."""
     return {n: p.detach().cpu().clone() for n, p in policy.named_parameters() if p.requires_grad}
 
 
 @contextmanager
-def _interrupted_afterwards():
-    """Let a first Ctrl-C wait until the block is done; a second one does not wait."""
-    before = signal.getsignal(signal.SIGINT)
-    main_thread = threading.current_thread() is threading.main_thread()
-    if before is not signal.default_int_handler or not main_thread:
-        yield
+def _noted_signals() -> Iterator[list[int]]:
+    """Note a first Ctrl-C or SIGTERM in a list, for the block to look at; a second one acts.
+
+    A signal without a handler of Python's keeps doing what it does.
+    """
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
         return
-    pressed = []
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
 
     def note(number, frame):
-        if pressed:
-            before(number, frame)
-        pressed.append(number)
+        noted.append(number)
+        if len(noted) > 1:
+            handlers[number](number, frame)
 
-    signal.signal(signal.SIGINT, note)
+    for number in handlers:
+        signal.signal(number, note)
     try:
-        yield
+        yield noted
     finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed:
-        raise KeyboardInterrupt
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 class _Clock:

@@ -17,6 +17,7 @@ from transformers import (
 
 from glm_ppo_utils.chat import encode_answer, encode_prompt
 from glm_ppo_utils.memory import checkpoint_layers, memory_advice, sft_advice
+from glm_ppo_utils.settings import require
 
 IGNORED = -100  # the label that PyTorch's cross-entropy leaves out
 
@@ -57,6 +58,10 @@ class SFTSettings:
     eval_every: int = 500
     gradient_checkpointing: bool = False
     seed: int = 0
+
+    def __post_init__(self):
+        require(self, steps=1, batch_size=1, learning_rate=0, warmup=0, weight_decay=0)
+        require(self, problems=1, error_rate=0, eval_every=1)
 
 
 class Demonstrations(Dataset):
@@ -212,7 +217,7 @@ def _row(record: dict) -> dict[str, float]:
 def _arguments(
     settings: SFTSettings, out_dir: Path, evaluate: bool, progress: bool
 ) -> TrainingArguments:
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(out_dir),
         max_steps=settings.steps,
         per_device_train_batch_size=settings.batch_size,
@@ -236,3 +241,6 @@ def _arguments(
         remove_unused_columns=False,
         label_names=["labels"],
     )
+    # One process would else spread its batches over all GPUs, and learn from so many times more.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments

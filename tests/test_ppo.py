@@ -50,6 +50,10 @@ def letters(prompts, completions, reference, **_):
     return [sum("a" <= c <= "z" for c in text[:6]) / 6 for text in completions]
 
 
+def nothing(prompts, **_):
+    return [0.0] * len(prompts)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("policy")
@@ -221,6 +225,101 @@ def test_the_reference_survives_a_resume(folder, tokenizer, tmp_path):
     assert abs(rows[2]["kl"]) > 1e-3
 
 
+def test_a_run_goes_on_only_from_the_policy_that_it_started_from(folder, tokenizer, tmp_path):
+    """Its reference model is that policy; one that has learnt, or another one, is refused."""
+    torch.manual_seed(0)
+    policy = add_value_head(load_policy(folder, lora={"r": 4}))
+    fast = replace(SETTINGS, policy_lr=1e-2, steps=2)
+    make_run(policy, tokenizer, tmp_path, fast).train()
+    with pytest.raises(ValueError, match="another policy at its start; pass the one"):
+        make_run(policy, tokenizer, tmp_path, fast)
+    torch.manual_seed(1)  # other random numbers, in value head and adapter, which change nothing
+    same = add_value_head(load_policy(folder, lora={"r": 4}))
+    assert make_run(same, tokenizer, tmp_path, fast).train()[-1]["step"] == 1
+
+
+def test_an_adapted_kl_coefficient_survives_a_resume(folder, tokenizer, tmp_path):
+    def run(steps):
+        torch.manual_seed(0)
+        settings = replace(SETTINGS, steps=steps, kl_target=1.0, policy_lr=1e-2, lr_end=1.0)
+        run = make_run(add_value_head(load_policy(folder)), tokenizer, tmp_path, settings)
+        return run.train()
+
+    run(2)
+    rows = run(3)
+    coefficients = [row["kl_coef"] for row in rows]
+    assert coefficients[0] != coefficients[1] != coefficients[2]
+
+
+def test_finished_steps_are_saved_when_something_else_fails(policy, tokenizer, tmp_path):
+    run, calls = make_run(policy, tokenizer, tmp_path, replace(SETTINGS, checkpoint_every=100)), []
+
+    def breaks(prompts, **_):
+        calls.append(1)
+        if len(calls) == 3:
+            raise ConnectionError("the judge is not there")
+        return [0.0] * len(prompts)
+
+    run.reward_fn, run.grader, run.heldout = breaks, breaks, []
+    with pytest.raises(ConnectionError, match="the judge is not there"):
+        run.train()
+    assert run.checkpoints.load_newest()[0] == 2
+
+
+@pytest.mark.parametrize("at", [2, 4])  # in the middle, and after the last step
+def test_an_evaluation_that_was_cut_short_is_made_up_for(folder, tokenizer, tmp_path, at):
+    def fresh(name):
+        torch.manual_seed(0)
+        return make_run(add_value_head(load_policy(folder)), tokenizer, tmp_path / name)
+
+    whole = fresh("whole")
+    whole.train()
+    run = fresh("run")
+    held_out_row = run.held_out_row
+
+    def interrupted(done):
+        if done == at:
+            raise KeyboardInterrupt
+        return held_out_row(done)
+
+    run.held_out_row = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
+    assert run.checkpoints.load_newest()[0] == at
+    fresh("run").train()
+    evals = [read_jsonl(tmp_path / name / "eval.jsonl") for name in ("whole", "run")]
+    assert [row["step"] for row in evals[1]] == [0, 2, 4]
+    assert evals[0] == evals[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_step_end_and_a_second_one_does_not_wait(
+    policy, tokenizer, tmp_path, number
+):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, stop)
+    try:
+        for presses, saved in ((1, 2), (2, 1)):
+            settings = replace(SETTINGS, checkpoint_every=1, eval_every=0)
+            run, calls = make_run(policy, tokenizer, tmp_path / f"{presses}", settings), []
+
+            def pressed(prompts, presses=presses, calls=calls, **_):
+                calls.append(1)
+                for _ in range(presses if len(calls) == 2 else 0):
+                    signal.raise_signal(number)
+                return [0.5] * len(prompts)
+
+            run.reward_fn = run.grader = pressed
+            with pytest.raises(KeyboardInterrupt):
+                run.train()
+            assert run.checkpoints.load_newest()[0] == saved
+            assert signal.getsignal(number) is stop
+    finally:
+        signal.signal(number, before)
+
+
 def test_ctrl_c_saves_and_stops(policy, tokenizer, tmp_path):
     run = make_run(policy, tokenizer, tmp_path, replace(SETTINGS, checkpoint_every=100))
     calls = []
@@ -275,11 +374,16 @@ def test_bad_input_is_a_clear_error(folder, policy, tokenizer, tmp_path):
         PPORun(policy, tokenizer, letters, [], SETTINGS, tmp_path)
     with pytest.raises(ValueError, match="not a multiple of mini_batch_size"):
         replace(SETTINGS, batch_size=6)
+    for bad in ({"steps": 0}, {"mini_batch_size": 0}, {"policy_lr": math.nan}, {"eval_every": -1}):
+        with pytest.raises(ValueError, match=f"{next(iter(bad))} is .*; it must be a number of"):
+            replace(SETTINGS, **bad)
     make_run(policy, tokenizer, tmp_path / "run")
     with pytest.raises(ValueError, match="holds a run with seed=0, not 1"):
         make_run(policy, tokenizer, tmp_path / "run", replace(SETTINGS, seed=1))
     with pytest.raises(ValueError, match="holds a run with other problems; pass the same ones"):
         PPORun(policy, tokenizer, letters, WORDS[1:], SETTINGS, tmp_path / "run")
+    with pytest.raises(ValueError, match="with reward=test_ppo:letters, not test_ppo:nothing"):
+        PPORun(policy, tokenizer, nothing, WORDS, SETTINGS, tmp_path / "run")
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot write to .*or pass another out_dir"):
         make_run(policy, tokenizer, tmp_path / "file" / "run")
@@ -347,6 +451,8 @@ def _killed(command, log, rng):
 def _assert_same_run(whole, other):
     logs = [without_seconds(read_jsonl(out / "log.jsonl")) for out in (whole, other)]
     assert len(logs[0]) == 12 and logs[0] == logs[1]
+    evals = [read_jsonl(out / "eval.jsonl") for out in (whole, other)]
+    assert len(evals[0]) == 7 and evals[0] == evals[1]
     states = [
         torch.load(out / "checkpoints" / "step-000012" / "state.pt", weights_only=True)
         for out in (whole, other)
