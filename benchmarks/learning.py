@@ -13,7 +13,8 @@ import argparse
 import json
 import platform
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from datetime import date
 from itertools import cycle, islice
 from pathlib import Path
@@ -35,7 +36,7 @@ from glm_ppo_utils.pipeline import (
     sft_policy,
     training_problems,
 )
-from glm_ppo_utils.ppo import PPORun, read_jsonl
+from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
 from glm_ppo_utils.profiles import Profile, get_profile
 from glm_ppo_utils.rollout import evaluate
 
@@ -67,36 +68,52 @@ def one_seed(profile: Profile, seed: int) -> tuple[dict, pd.DataFrame]:
     return row, pd.DataFrame(evals).assign(seed=seed)
 
 
+def kept(path: Path, settings: PPOSettings, make: Callable[[], dict]) -> dict:
+    """What `make` returned when it last ran with these settings, or returns now."""
+    made_with = json.loads(json.dumps(asdict(settings)))
+    stored = json.loads(path.read_text()) if path.exists() else {}
+    if stored.get("settings") != made_with:
+        stored = {"settings": made_with, "result": make()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(stored))
+    return stored["result"]
+
+
 def rejection_sampled(profile: Profile, seed: int, rounds: int = 3) -> dict:
     """Sample with the policy of the moment, keep what is exact, fine-tune on it, three times."""
-    result = runs_dir(profile) / f"rejection-seed{seed}" / "result.json"
-    if result.exists():
-        return json.loads(result.read_text())
     folder, settings = sft_policy(profile, seed, progress=False), ppo_settings(profile, seed)
-    policy, tokenizer, evaluator = load_policy(folder), load_tokenizer(folder), Evaluator()
+    out_dir = runs_dir(profile) / f"rejection-seed{seed}"
+    policy, tokenizer = load_policy(folder, dtype=profile.dtype), load_tokenizer(folder)
+    evaluator = Evaluator()
     answers = settings.steps * settings.batch_size  # as many as PPO samples
     sampled = list(islice(cycle(training_problems(profile)), answers))
     share = len(sampled) // rounds
-    start = time.perf_counter()
-    for k in range(rounds):
-        tuning = replace(profile.sft, seed=seed * rounds + k, learning_rate=3e-4, steps=300)
-        rejection_sampling(
-            policy,
-            tokenizer,
-            sampled[k * share : (k + 1) * share],
-            evaluator,
-            tuning,
-            result.parent,
-            settings.max_new_tokens,
-        )
-    row = {"rejection_answers": rounds * share, "rejection_seconds": time.perf_counter() - start}
-    held = heldout_problems(profile)[: settings.eval_problems]
-    for way, temperature in (("sampled", 1.0), ("greedy", 0.0)):
-        set_seed(seed)
-        rates = evaluate(policy, tokenizer, held, evaluator, settings.max_new_tokens, temperature)
-        row[f"rejection_{way}_exact"] = rates["exact"]
-    result.write_text(json.dumps(row))
-    return row
+
+    def make() -> dict:
+        start = time.perf_counter()
+        for k in range(rounds):
+            tuning = replace(profile.sft, seed=seed * rounds + k, learning_rate=3e-4, steps=300)
+            rejection_sampling(
+                policy,
+                tokenizer,
+                sampled[k * share : (k + 1) * share],
+                evaluator,
+                tuning,
+                out_dir,
+                settings.max_new_tokens,
+            )
+        seconds = time.perf_counter() - start
+        row = {"rejection_answers": rounds * share, "rejection_seconds": seconds}
+        held = heldout_problems(profile)[: settings.eval_problems]
+        for way, temperature in (("sampled", 1.0), ("greedy", 0.0)):
+            set_seed(seed)
+            rates = evaluate(
+                policy, tokenizer, held, evaluator, settings.max_new_tokens, temperature
+            )
+            row[f"rejection_{way}_exact"] = rates["exact"]
+        return row
+
+    return kept(out_dir / "result.json", settings, make)
 
 
 def best_of_n(profile: Profile, seed: int) -> tuple[dict, pd.DataFrame]:
@@ -104,16 +121,16 @@ def best_of_n(profile: Profile, seed: int) -> tuple[dict, pd.DataFrame]:
     settings, held = ppo_settings(profile, seed), heldout_problems(profile)
     held = held[: settings.eval_problems]
     n = settings.steps * settings.batch_size // len(held)
-    result = runs_dir(profile) / f"best-of-seed{seed}.json"
-    if not result.exists():
-        folder = sft_policy(profile, seed, progress=False)
-        policy, tokenizer = load_policy(folder), load_tokenizer(folder)
+    folder = sft_policy(profile, seed, progress=False)
+
+    def make() -> dict:
+        policy, tokenizer = load_policy(folder, dtype=profile.dtype), load_tokenizer(folder)
         set_seed(seed)
         start = time.perf_counter()
         counts = exact_counts(policy, tokenizer, held, Evaluator(), n, settings.max_new_tokens)
-        seconds = time.perf_counter() - start
-        result.write_text(json.dumps({"counts": counts, "seconds": seconds}))
-    stored = json.loads(result.read_text())
+        return {"counts": counts, "seconds": time.perf_counter() - start}
+
+    stored = kept(runs_dir(profile) / f"best-of-seed{seed}.json", settings, make)
     curve = pd.DataFrame(
         [{"n": k, "exact": best_of(stored["counts"], n, k)} for k in range(1, n + 1)]
     )

@@ -132,15 +132,18 @@ VARIANTS = {
     "better-optimum": Variant("pay by how good the optimum is", reward=better_optimum),
     "kl-blow-up": Variant(
         "steps too large and no price on distance",
-        {"policy_lr": 2e-3, "kl_coef": 0.0, "max_grad_norm": 100.0},
+        {"policy_lr": 5e-3, "kl_coef": 0.0, "max_grad_norm": 100.0},
     ),
     "entropy-collapse": Variant(
         "16 problems again and again, every batch used twice, and no price on distance",
         {"kl_coef": 0.0, "lr_end": 1.0, "epochs": 2},
         problems=16,
     ),
+    # With lambda 1 the values only shift the advantages, and hardly anything is seen of it.
     "scrambled-values": Variant(
-        "values reshaped where they had to be transposed", {}, scrambled=True
+        "values reshaped where they had to be transposed, at a lambda of 0.95",
+        {"lam": 0.95},
+        scrambled=True,
     ),
 }
 
@@ -158,8 +161,9 @@ ABLATIONS = (
 )
 
 
-def folder_of(name: str, profile, seed: int) -> Path:
-    return runs_dir(profile) / "variants" / f"{name}-seed{seed}"
+def folder_of(name: str, profile, seed: int, steps: int) -> Path:
+    """A folder for each number of steps, for the learning rates fall towards the last one."""
+    return runs_dir(profile) / "variants" / f"{name}-seed{seed}-steps{steps}"
 
 
 def run_variant(name: str, profile, seed: int, steps: int | None) -> pd.DataFrame:
@@ -167,7 +171,7 @@ def run_variant(name: str, profile, seed: int, steps: int | None) -> pd.DataFram
     variant, folder, evaluator = VARIANTS[name], sft_policy(profile, seed, False), Evaluator()
     settings = replace(ppo_settings(profile, seed), **variant.changes)
     settings = replace(settings, steps=steps or settings.steps)
-    out_dir = folder_of(name, profile, seed)
+    out_dir = folder_of(name, profile, seed, settings.steps)
     policy = ppo_policy(profile, folder, seed)
     if variant.scrambled:
         policy.v_head = ScrambledValues(policy.v_head)
@@ -218,7 +222,8 @@ def store(name: str, rows: pd.DataFrame, out: Path, seed: int, profile) -> Path:
     path = out / f"{name}.csv"
     table = rows.to_csv(index=False, float_format="%.5g")
     path.write_text("".join(f"# {line}\n" for line in head) + table)
-    shutil.copyfile(folder_of(name, profile, seed) / "samples.txt", path.with_suffix(".txt"))
+    samples = folder_of(name, profile, seed, steps) / "samples.txt"
+    shutil.copyfile(samples, path.with_suffix(".txt"))
     return path
 
 

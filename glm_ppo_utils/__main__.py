@@ -4,6 +4,7 @@ import argparse
 import importlib
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BadInput as error:
         return _fail(error, 2)
     except (OSError, torch.cuda.OutOfMemoryError) as error:  # the disk or the GPU is full
-        return _fail(error, 1)
+        return _fail(error, 1, every_rank=True)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED, kind="stopped")
 
@@ -82,10 +83,16 @@ def train(args: argparse.Namespace) -> int:
         f"{profile.name}: {settings.steps} PPO steps of {settings.batch_size} responses on "
         f"{len(problems)} problems, from step {done}; log and checkpoints in {args.out}"
     )
+    if settings.steps <= settings.value_warmup:
+        _say(
+            f"note: only the value head learns in the first {settings.value_warmup} steps "
+            "(--value-warmup), and these are all"
+        )
+    signal.signal(signal.SIGTERM, _stop)
     try:
         log = run.train()
     except RewardError as error:
-        raise BadInput(f"{args.reward}: {error}") from error
+        return _fail(f"{args.reward}: {error}", 2, every_rank=True)
     except KeyboardInterrupt:
         step = run.checkpoints.load_newest()[0]
         return _fail(
@@ -94,7 +101,7 @@ def train(args: argparse.Namespace) -> int:
             kind="stopped",
         )
     if run.process == 0:
-        _finish(run, log, tokenizer, keep=args.weights is None)
+        _finish(run, log, tokenizer, profile, keep=args.weights is None)
     if run.processes > 1:
         PartialState().destroy_process_group()
     return 0
@@ -173,21 +180,24 @@ def score(args: argparse.Namespace) -> int:
 def sft(args: argparse.Namespace) -> int:
     """Supervised fine-tuning; the policy goes to ``args.out/policy``."""
     with _bad_input():
-        profile = _profile(args)
-        settings = replace(profile.sft, **_given(args, SFTSettings))
-        profile = replace(profile, sft=settings)
+        profile, given = _profile(args), _given(args, SFTSettings)
+        seed = given.pop("seed", profile.sft.seed)
+        if args.out is None and (given or args.data):
+            raise BadInput(
+                "--data and the knobs, but for --seed, need an --out: without it the policy goes "
+                "where `train` looks for the profile's own"
+            )
+        profile = replace(profile, sft=replace(profile.sft, **given))
         pairs = [(p.text, p.reference) for p in _own(args.data, profile)] or None
         heldout = [(p.text, p.reference) for p in _own(args.heldout, profile)]
         if heldout and not pairs:
             raise BadInput("--heldout needs --data; without them the profile's problems are taken")
-        log = pipeline.train_sft_policy(
-            profile, settings.seed, not args.quiet, args.out, pairs, heldout
-        )
+        log = pipeline.train_sft_policy(profile, seed, not args.quiet, args.out, pairs, heldout)
     losses = {name: [r[name] for r in log if name in r] for name in ("loss", "eval_loss")}
     for name, values in losses.items():
         if values:
             _say(f"{name} {values[0]:.3f} -> {values[-1]:.3f} nats per answer token")
-    _say(f"policy in {_folder(profile, args, settings.seed) / 'policy'}")
+    _say(f"policy in {(args.out or pipeline.sft_folder(profile, seed)) / 'policy'}")
     return 0
 
 
@@ -231,11 +241,12 @@ def _checkpoint(args: argparse.Namespace, profile: Profile, seed: int = 0) -> Pa
     """The policy that was named, or the profile's SFT policy, made if it is missing."""
     if args.policy is not None:
         return args.policy
-    folder = pipeline.runs_dir(profile) / f"sft-seed{seed}" / "policy"
+    folder = pipeline.sft_folder(profile, seed) / "policy"
     if PartialState().num_processes > 1 and not pipeline.is_checkpoint(folder):
         raise BadInput(
             f"there is no SFT policy in {folder}; make it in one process first "
-            f"(python -m glm_ppo_utils sft --profile {profile.name}), or give --policy"
+            f"(python -m glm_ppo_utils sft --profile {profile.name} --seed {seed}), or give "
+            "--policy"
         )
     if not pipeline.is_checkpoint(folder):
         _say(f"no --policy, and no SFT policy yet: it is made now, in {folder}")
@@ -305,7 +316,7 @@ def _existing(path: Path) -> Path:
 # -- what comes out ---------------------------------------------------------------------------
 
 
-def _finish(run: PPORun, log: list[dict], tokenizer, keep: bool) -> None:
+def _finish(run: PPORun, log: list[dict], tokenizer, profile: Profile, keep: bool) -> None:
     """Store the policy, and say what was reached."""
     for name in ("reward", "exact", "kl"):
         _say(f"{name:8s} {log[0][name]:7.3f} -> {log[-1][name]:7.3f}  (first and last step)")
@@ -315,7 +326,8 @@ def _finish(run: PPORun, log: list[dict], tokenizer, keep: bool) -> None:
         _say(f"held out, {way:8s} exact {before:.3f} -> {after:.3f}")
     if keep:
         folder = save_checkpoint(run.policy, tokenizer, run.out_dir / "policy")
-        _say(f"policy in {folder}; python -m glm_ppo_utils evaluate --policy {folder}")
+        again = f"python -m glm_ppo_utils evaluate --profile {profile.name} --policy {folder}"
+        _say(f"policy in {folder}; {again}")
 
 
 def _rates(name: str, scores: Sequence[Score]) -> str:
@@ -323,10 +335,6 @@ def _rates(name: str, scores: Sequence[Score]) -> str:
     exact = sum(s.exact for s in scores) / len(scores)
     parsed = sum(s.parsed for s in scores) / len(scores)
     return f"{name:12s} exact {exact:.3f}   parsed {parsed:.3f}   mean reward {rates['reward']:.3f}"
-
-
-def _folder(profile: Profile, args: argparse.Namespace, seed: int) -> Path:
-    return args.out or pipeline.runs_dir(profile) / f"sft-seed{seed}"
 
 
 def _line(record: dict) -> str:
@@ -338,11 +346,21 @@ def _say(text: str) -> None:
         print(text, flush=True)
 
 
-def _fail(error: object, status: int, kind: str = "error") -> int:
-    """Print one line, from the main process only, and return the exit status."""
-    if int(os.environ.get("RANK", 0)) == 0:
-        print(f"{kind}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+def _fail(error: object, status: int, kind: str = "error", every_rank: bool = False) -> int:
+    """Print one line and return the exit status.
+
+    What all processes meet alike is said by the main one only.
+    """
+    rank = int(os.environ.get("RANK", 0))
+    if rank == 0 or every_rank:
+        where = f"process {rank}: " if rank else ""
+        print(f"{kind}: {where}{' '.join(str(error).split())}", file=sys.stderr, flush=True)
     return status
+
+
+def _stop(*_) -> None:
+    """What Ctrl-C does, for the signal that ends a job."""
+    raise KeyboardInterrupt
 
 
 @contextmanager
@@ -406,7 +424,10 @@ what comes out in --out:
   tensorboard/     the same curves: tensorboard --logdir DIR
   policy/          the policy after the last step (not with --weights random)
 
-The same command on the same folder resumes, after a crash too. Ctrl-C saves, and exits with 130.
+The same command on the same folder resumes, after a crash too. Ctrl-C and SIGTERM let the step end,
+save, and exit with 130; a second one does not wait. Under `accelerate launch` the launcher itself
+may kill the processes before a long step has ended: then the newest checkpoint counts
+(--checkpoint-every).
 Exit status otherwise: 0 done, 1 disk or GPU full or an error of the reward function, 2 bad input.
 
 the knobs:
@@ -448,8 +469,8 @@ that is an LP at all, and the mean reward: greedily, and sampled at temperature 
 Without --policy it is the profile's SFT policy, which is made if it is missing.
 
 examples:
-  python -m glm_ppo_utils evaluate --policy runs/mine/policy
-  python -m glm_ppo_utils evaluate --policy runs/mine/policy --data held.jsonl --temperature 0
+  python -m glm_ppo_utils evaluate --profile tiny --policy runs/mine/policy
+  python -m glm_ppo_utils evaluate --profile tiny --policy runs/mine/policy --data held.jsonl
   python -m glm_ppo_utils evaluate --profile tiny --best-of 8 --json answers.jsonl
 
 Best of N takes, of N sampled answers to each problem, the one of the highest reward. It uses the
@@ -507,7 +528,7 @@ examples:
 --data: {{"id", "text", "reference"}} a line; the references are learnt as they stand. Without it
 problems are generated, and a share of their answers carries an error (see notebook 02).
 
-what comes out in --out (without it, where `train` looks for the profile's SFT policy):
+what comes out in --out (left out, with no knob but --seed: where `train` looks for the profile's):
   policy/          the checkpoint, or the LoRA adapter
   sft_log.json     loss on demonstrations and on held-out ones
 

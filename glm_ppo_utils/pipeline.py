@@ -38,6 +38,11 @@ def runs_dir(profile: Profile) -> Path:
     return Path(os.environ.get("GLM_PPO_RUNS", ROOT / "runs")) / f"{profile.name}-{fingerprint}"
 
 
+def sft_folder(profile: Profile, seed: int = 0) -> Path:
+    """Where the profile's SFT policy, trained with a seed, lies or will lie."""
+    return runs_dir(profile) / f"sft-seed{seed}"
+
+
 def training_problems(profile: Profile) -> list[Problem]:
     """Problems that PPO practises on; SFT's demonstrations are made from others like them."""
     return prepare(profile, word_problems.generate(profile.train_problems, seed=1))
@@ -70,7 +75,7 @@ def start_policy(profile: Profile) -> Path | str:
 
 def sft_policy(profile: Profile, seed: int = 0, progress: bool = True) -> Path:
     """Folder of the SFT policy: the one notebook 02 stored, or trained now."""
-    folder = runs_dir(profile) / f"sft-seed{seed}"
+    folder = sft_folder(profile, seed)
     if not is_checkpoint(folder / "policy"):
         train_sft_policy(profile, seed, progress)
     return folder / "policy"
@@ -94,7 +99,7 @@ def train_sft_policy(
     start = start_policy(profile)
     tokenizer = load_tokenizer(start, revision=profile.revision)
     model = load_policy(start, profile.revision, profile.dtype, profile.lora)
-    folder = folder or runs_dir(profile) / f"sft-seed{seed}"
+    folder = folder or sft_folder(profile, seed)
     log = train_sft(
         model,
         tokenizer,

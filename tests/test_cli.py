@@ -1,6 +1,7 @@
 """The commands: what they print, write and refuse, and that they train what the notebooks train."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -85,6 +86,10 @@ def test_train_is_the_loop_of_the_notebooks(policy, tmp_path, capsys):
     assert "tiny: 2 PPO steps of 4 responses on 500 problems, from step 0" in out
     assert "held out, greedy   exact" in out
     assert load_policy(tmp_path / "run" / "policy").config.hidden_size == 128
+    assert "evaluate --profile tiny --policy run/policy" in out
+    assert "note: only the value head learns" not in out
+    assert train(policy, "--steps=1", "--value-warmup=1", "--eval-every=0", "--out=head") == 0
+    assert "note: only the value head learns in the first 1 steps" in capsys.readouterr().out
 
 
 def test_train_resumes_and_equals_a_whole_run(policy, capsys):
@@ -178,6 +183,9 @@ BAD = {
     "no policy": (["--policy=./nowhere"], "no checkpoint folder ./nowhere"),
     "random": (["--weights=random"], "--policy and --weights random exclude each other"),
     "layers": (["--layers=2"], "--layers is for --weights random"),
+    "no steps": (["--steps=0"], "steps is 0; it must be a number of at least 1"),
+    "no number": (["--policy-lr=nan"], "policy_lr is nan; it must be a number"),
+    "no mini-batch": (["--mini-batch-size=0"], "mini_batch_size is 0"),
     "other run": (["--out=old"], "old holds a run with seed=0, not 7"),
     "out": (["--out=bad.jsonl/run"], "cannot write to bad.jsonl/run"),
 }
@@ -197,6 +205,44 @@ def test_bad_input_of_train_is_one_line(policy, capsys, more, message):
     assert error.startswith("error: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_an_error_of_one_process_is_said_by_that_process(policy, capsys, monkeypatch):
+    """What all processes meet is said once; what one meets, it must say itself."""
+    write_reward("def reward(**_):\n    return [0.0]\n", "few")
+    more = ["--steps=1", "--eval-every=0", "--out=run"]
+    assert train(policy, *more) == 0
+    monkeypatch.setenv("RANK", "1")
+    assert train(policy, *more, "--seed=7") == 2
+    assert capsys.readouterr().err == ""
+    assert train(policy, "--steps=1", "--eval-every=0", "--out=b", "--reward=few:reward") == 2
+    assert capsys.readouterr().err.startswith("error: process 1: few:reward: ")
+
+
+def test_sigterm_lets_the_step_end_and_saves(policy, tmp_path):
+    """In a process of its own, that ignores Ctrl-C as background jobs of scripts do."""
+    write_reward(
+        "import os, signal\n"
+        "calls = []\n"
+        "def reward(prompts, completions, **_):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) == 2:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return [0.5] * len(completions)\n",
+        "ends",
+    )
+    more = ["--profile=tiny", f"--policy={policy}", "--quiet", *OPTIONS, "--steps=4"]
+    more += ["--checkpoint-every=100", "--eval-every=0", "--reward=ends:reward", "--out=run"]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "glm_ppo_utils", "train", *more],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        timeout=120,
+    )
+    assert done.returncode == 130, done.stderr
+    assert "2 of 4 steps are saved in run" in done.stderr
 
 
 def test_the_shell_sees_the_status_and_no_traceback(tmp_path):
@@ -282,6 +328,19 @@ def test_sft_learns_own_pairs_and_its_policy_goes_on_to_train(data, capsys):
     assert train(Path("sft/policy"), "--steps=1", "--eval-every=0", "--out=run") == 0
     assert main(["sft", "--profile=tiny", f"--heldout={data}", "--out=sft"]) == 2
     assert "--heldout needs --data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("knob", ["--steps=2", "--data=data.jsonl"])
+def test_the_place_of_the_profiles_policy_is_for_that_policy_only(data, capsys, knob):
+    """`sft --seed 1` makes what `train --seed 1` looks for; anything else needs a folder."""
+    assert main(["sft", "--profile=tiny", "--quiet", knob]) == 2
+    assert "need an --out" in capsys.readouterr().err
+    folder = pipeline.sft_folder(get_profile("tiny"), seed=1)
+    assert main(["sft", "--profile=tiny", "--quiet", "--seed=1"]) == 0
+    assert f"policy in {folder / 'policy'}" in capsys.readouterr().out
+    arguments = ["--profile=tiny", "--quiet", *OPTIONS, "--steps=1", "--eval-every=0"]
+    assert main(["train", *arguments, "--seed=1", "--out=run"]) == 0
+    assert "no SFT policy yet" not in capsys.readouterr().out
 
 
 def test_without_a_policy_the_sft_policy_is_made_once(capsys):
