@@ -242,12 +242,12 @@ def test_an_adapted_kl_coefficient_survives_a_resume(folder, tokenizer, tmp_path
     def run(steps):
         torch.manual_seed(0)
         settings = replace(SETTINGS, steps=steps, kl_target=1.0, policy_lr=1e-2, lr_end=1.0)
-        run = make_run(add_value_head(load_policy(folder)), tokenizer, tmp_path, settings)
-        return run.train()
+        return make_run(add_value_head(load_policy(folder)), tokenizer, tmp_path, settings)
 
-    run(2)
-    rows = run(3)
-    coefficients = [row["kl_coef"] for row in rows]
+    run(2).train()
+    second = run(3)
+    assert second.checkpoints.load_newest()[0] == 2
+    coefficients = [row["kl_coef"] for row in second.train()]
     assert coefficients[0] != coefficients[1] != coefficients[2]
 
 
