@@ -71,6 +71,15 @@ def objective_only(evaluator: Evaluator) -> RewardFn:
     return reward
 
 
+def uncapped_credit(evaluator: Evaluator) -> RewardFn:
+    """How similar the answer is to the reference: an answer with one slip gets nearly all."""
+
+    def reward(prompts, completions, reference, **_):
+        return [s.similarity for s in evaluator.score_batch(completions, reference)]
+
+    return reward
+
+
 def line_credit(evaluator: Evaluator) -> RewardFn:
     """0.1 for every line that occurs in the reference, as often as the answer has it."""
 
@@ -128,6 +137,7 @@ VARIANTS = {
     "one-mini-batch": Variant("one optimiser step per batch", {"mini_batch_size": 128}),
     "free-distance": Variant("no price on distance from the reference", {"kl_coef": 0.0}),
     "objective-only": Variant("reward 1 for the right optimum", reward=objective_only),
+    "uncapped-credit": Variant("similarity, without a cap below 1", reward=uncapped_credit),
     "line-credit": Variant("credit for every right line, without a cap", reward=line_credit),
     "better-optimum": Variant("pay by how good the optimum is", reward=better_optimum),
     "kl-blow-up": Variant(
