@@ -3,6 +3,7 @@
     python benchmarks/ppo.py
 
 Both loops take the same policy, problems, evaluator and ``PPOConfig``, in turn, in one process.
+The references are read beforehand, as they are data.
 TRL's is the loop of its documentation: ``PPOTrainer.generate`` on a list of queries, decode,
 score, ``PPOTrainer.step``; once with its default of four queries at a time, and once with the
 whole batch. The first step of each is left out. Writes ``notebooks/runs/ppo_speed.csv``.
@@ -27,7 +28,7 @@ from trl import PPOTrainer
 from glm_ppo_utils.chat import decode_answer, encode_prompt, stop_ids
 from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer
 from glm_ppo_utils.evaluator import Evaluator
-from glm_ppo_utils.pipeline import ROOT, start_policy, training_problems
+from glm_ppo_utils.pipeline import ROOT, sft_policy, training_problems
 from glm_ppo_utils.ppo import PPORun
 from glm_ppo_utils.profiles import get_profile
 
@@ -35,7 +36,7 @@ PHASES = ["generate", "score", "logprobs", "optimise"]
 
 
 def chatglm(folder, tokenizer) -> torch.nn.Module:
-    """The base model: untrained for the task, but it ends its answers."""
+    """The SFT policy, from which PPO starts."""
     return load_policy(folder)
 
 
@@ -88,7 +89,9 @@ def measure(model: str, loop: str, steps: int, settings, problems, folder) -> di
     policy = add_value_head(MODELS[model](folder, tokenizer))
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run = PPORun(policy, tokenizer, Evaluator(), problems, settings, scratch, progress=False)
+        evaluator = Evaluator()
+        evaluator.prepare(p.reference for p in problems)
+        run = PPORun(policy, tokenizer, evaluator, problems, settings, scratch, progress=False)
         rows = list(LOOPS[loop](run, steps + 1))[1:]
     mean = pd.DataFrame(rows).mean()
     seconds = mean[PHASES].sum()
@@ -119,7 +122,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "notebooks" / "runs")
     args = parser.parse_args()
     profile = get_profile("tiny")
-    folder, problems = start_policy(profile), training_problems(profile)
+    folder, problems = sft_policy(profile, progress=False), training_problems(profile)
     settings = replace(profile.ppo, eval_every=0, value_warmup=0)
     rows = []
     for model in MODELS:

@@ -1,4 +1,4 @@
-"""What training needs on a GPU: one copy of the weights, recomputed layers, memory advice."""
+"""What saves memory and time: one copy of the weights, recomputed layers, fewer logits, advice."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +63,45 @@ class AdapterAtStart:
     def _swap(self) -> None:
         for parameter, other in self._pairs:
             parameter.data, other.data = other.data, parameter.data
+
+
+@torch.no_grad()
+def head_sequence_dim(policy: nn.Module) -> int | None:
+    """Which dimension of the language model head's input is the sequence, found by trying it once.
+
+    None when the head is not a module of its own that the model calls.
+    """
+    head = getattr(policy.pretrained_model, "lm_head", None)
+    if head is None:
+        return None
+    shapes: list[torch.Size] = []
+    hook = head.register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape))
+    try:
+        policy.pretrained_model(torch.zeros(2, 3, dtype=torch.long, device=head.weight.device))
+    finally:
+        hook.remove()
+    return list(shapes[0]).index(3) if shapes and len(shapes[0]) == 3 else None
+
+
+@contextmanager
+def logits_of_last(policy: nn.Module, count: int, dim: int | None) -> Iterator[None]:
+    """Let the model compute the logits of the last `count` positions only.
+
+    Those of a prompt cost as much as those of a response, and PPO does not look at them.
+    """
+    if dim is None:
+        yield
+        return
+
+    def cut(_, args):
+        hidden, *rest = args
+        return hidden.narrow(dim, hidden.shape[dim] - count, count), *rest
+
+    hook = policy.pretrained_model.lm_head.register_forward_pre_hook(cut)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,8 @@ from glm_ppo_utils.memory import (
     AdapterAtStart,
     adapter_is_fresh,
     checkpoint_layers,
+    head_sequence_dim,
+    logits_of_last,
     memory_advice,
     ppo_advice,
 )
@@ -140,6 +143,10 @@ class ResponseTrainer(PPOTrainer):
     and less to compute: `test_ppo.py` compares the two.
     """
 
+    @cached_property
+    def _head_dim(self) -> int | None:
+        return head_sequence_dim(self.accelerator.unwrap_model(self.model))
+
     def prepare_model_inputs(self, queries, responses):
         """As TRL's; also fixes the number of response columns for this batch."""
         self.width = max(len(r) for r in responses)
@@ -165,13 +172,14 @@ class ResponseTrainer(PPOTrainer):
     ):
         """Log-probabilities, logits, values and mask, each ``[batch, longest response]``."""
         self._no_dropout(model)  # so that the first ratio of every batch is exactly 1
-        width = self.width
+        policy, width = self.accelerator.unwrap_model(model), self.width
         parts = []
         for start in range(0, len(queries), self.config.mini_batch_size):
             rows = slice(start, start + self.config.mini_batch_size)
             inputs = {name: value[rows] for name, value in model_inputs.items()}
             inputs = _without_empty_columns(inputs, keep=width + 1)
-            logits, _, values = model(**inputs)
+            with logits_of_last(policy, width + 1, self._head_dim):
+                logits, _, values = model(**inputs)
             logits = logits[:, -width - 1 : -1]
             logprobs = logprobs_from_logits(logits, inputs["input_ids"][:, -width:])
             parts.append((logprobs, logits if return_logits else None, values[:, -width - 1 : -1]))
@@ -201,8 +209,9 @@ class ResponseTrainer(PPOTrainer):
         """
         if self.config.gradient_checkpointing:
             self._no_dropout(self.model)  # TRL has switched it on; the backward pass recomputes
+        # TRL takes the entropy from the logits, to report it and not to learn from it.
         policy_loss, value_loss, stats = super().loss(
-            old_logprobs, values, logits, vpreds, logprobs, mask, advantages, returns
+            old_logprobs, values, logits.detach(), vpreds, logprobs, mask, advantages, returns
         )
         # TRL reports every column; in those of padding, old and new pass differ without meaning.
         stats["policy/ratio"] = masked_mean(stats["policy/ratio"], mask)

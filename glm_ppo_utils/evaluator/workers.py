@@ -14,7 +14,7 @@ import sys
 import time
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -109,6 +109,22 @@ class Evaluator:
         self._scores.update(found)
         shrink(self._scores, self.cache_size)
         return scores
+
+    def prepare(self, references: Iterable[str]) -> None:
+        """Read and solve references before they are needed, up to ``cache_size`` of them.
+
+        So a bad one shows before training, and no step of it waits for reading them.
+
+        Raises
+        ------
+        ValueError
+            If one is not an LP, naming its place.
+        """
+        for place, reference in enumerate(references):
+            try:
+                self._read(reference)
+            except ValueError as error:
+                raise ValueError(f"reference {place}: {error}") from error
 
     def __call__(
         self,
