@@ -174,6 +174,23 @@ def test_response_columns_give_the_numbers_of_trls_own_pass(ragged):
             assert torch.allclose(mine[ours[3].bool()], theirs[mask], atol=1e-5)
 
 
+def test_logits_are_computed_for_the_responses_only(ragged):
+    """One column more than the longest response, which foretells its first token."""
+    run, rollouts = ragged
+    queries, responses = [r.query for r in rollouts], [r.response for r in rollouts]
+    inputs = run.trainer.prepare_model_inputs(queries, responses)
+    assert run.trainer._head_dim is not None  # it is found by a forward pass, once
+    shapes = []
+    head = run.policy.pretrained_model.lm_head
+    hook = head.register_forward_hook(lambda *args: shapes.append(set(args[2].shape[:2])))
+    with torch.no_grad():
+        run.trainer.batched_forward_pass(run.policy, queries, responses, inputs)
+        run.policy(**inputs)
+    hook.remove()
+    assert shapes[:-1] == [{4, 7}] * 2  # mini-batches of 4, responses of at most 6
+    assert shapes[-1] == {8, inputs["input_ids"].shape[1]}  # elsewhere nothing is cut
+
+
 def test_a_step_gives_the_statistics_of_trls_own_step(ragged, tokenizer, tmp_path):
     run, rollouts = ragged
 
