@@ -86,6 +86,12 @@ def speed(model: str, column: str, *loops: str) -> list[float]:
     return [rows.loc[loop, column] for loop in loops]
 
 
+def ablated(*variants: str) -> list[float]:
+    """Mean and spread of the sampled exact rate of some of the ablations."""
+    rows = pd.read_csv(ROOT / "notebooks/runs/ablations.csv").groupby("variant").sampled_exact
+    return [x for v in variants for x in (rows.mean()[v], rows.std()[v])]
+
+
 def best_of_minutes() -> float:
     return learning()["best_of_seconds"].mean() / 60
 
@@ -195,6 +201,15 @@ CLAIMS = [
         "README",
         rf"Every seed gained {NUMBER} to {NUMBER} sampled and {NUMBER} to {NUMBER} greedy",
         lambda: [f(gains(way)) for way in ("sampled", "greedy") for f in (min, max)],
+    ),
+    Claim("README", rf"sampled, beside {SPREAD}\)", lambda: ablated("healthy")),
+    *(
+        Claim("README", rf"{words} \({SPREAD}\)", lambda name=name: ablated(name))
+        for words, name in (
+            ("one optimiser step per batch instead of four", "one-mini-batch"),
+            ("a third of the policy's learning rate", "third-of-the-rate"),
+            ("four passes over a batch", "four-passes"),
+        )
     ),
     Claim(
         "README",
