@@ -628,7 +628,7 @@ class PPORun:
             self.trainer.kl_ctl.value = state["kl_coef"]
         self._saved = done
         if self.process == 0:
-            for name, first in (("log.jsonl", done), ("eval.jsonl", done + 1 if done else 0)):
+            for name, first in (("log.jsonl", done), ("eval.jsonl", done + 1)):
                 self._truncate(self.out_dir / name, first)
         return done
 

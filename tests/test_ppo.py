@@ -309,6 +309,20 @@ def test_an_evaluation_that_was_cut_short_is_made_up_for(folder, tokenizer, tmp_
     assert evals[0] == evals[1]
 
 
+def test_an_evaluation_that_is_done_is_not_repeated(policy, tokenizer, tmp_path):
+    """Not even the first, which stands before every checkpoint: on several processes, one could
+    read of it while another drops it, and wait for ever."""
+    run = make_run(policy, tokenizer, tmp_path)
+    run.step = lambda step: pytest.fail("far enough")
+    with pytest.raises(pytest.fail.Exception):
+        run.train()
+    again = make_run(policy, tokenizer, tmp_path)
+    again.held_out_row = lambda done: pytest.fail(f"evaluated again at {done}")
+    again.step = run.step
+    with pytest.raises(pytest.fail.Exception, match="far enough"):
+        again.train()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_the_step_end_and_a_second_one_does_not_wait(
     policy, tokenizer, tmp_path, number
