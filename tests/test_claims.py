@@ -332,6 +332,15 @@ def test_prose_is_what_was_measured(claim):
     assert not wrong, f"written and measured: {wrong}"
 
 
+def test_rejection_sampling_wins_where_the_text_says_so():
+    rows = learning()
+    assert (rows["rejection_sampled_exact"] > rows["ppo_sampled_exact"]).all()
+    assert rows["rejection_greedy_exact"].mean() > rows["ppo_greedy_exact"].mean()
+    assert (rows["rejection_seconds"] < rows["ppo_seconds"]).all()
+    assert "sampled for every seed, greedy on average, and in less time" in prose("README")
+    assert "in sampled answers for every seed, in greedy ones on average" in prose("05")
+
+
 @pytest.mark.parametrize("notebook", ["01", "02", "03", "04", "05"])
 def test_readme_and_opening_card_give_the_same_minutes(notebook):
     row = re.search(
