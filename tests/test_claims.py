@@ -92,15 +92,29 @@ def ablated(*variants: str) -> list[float]:
     return [x for v in variants for x in (rows.mean()[v], rows.std()[v])]
 
 
+def ablation_differences() -> list[float]:
+    """What lambda and the value head cost, what constant rates gain, what the rest changes."""
+    rows = pd.read_csv(ROOT / "notebooks/runs/ablations.csv").groupby("variant").sampled_exact
+    by = (rows.mean() - rows.mean()["healthy"]).round(4)
+    rest = max(abs(by["no-warm-up"]), abs(by["free-distance"]))
+    return [-by["lambda-0.95"], -by["one-learning-rate"], by["constant-rate"], rest]
+
+
+def found_by(n: int) -> pd.Series:
+    """For each seed, the share of problems with an exact answer among `n` of the SFT policy."""
+    return pd.read_csv(ROOT / "notebooks/runs/best_of_n.csv").query(f"n == {n}").exact
+
+
 def best_of_minutes() -> float:
     return learning()["best_of_seconds"].mean() / 60
 
 
 def evaluator_speed() -> list[float]:
-    """Answers a second, and times as many as one process per answer."""
+    """Answers a second, and times as many as one process per answer, and as solving alone."""
     rows = pd.read_csv(ROOT / "notebooks/runs/evaluator_speed.csv").set_index("way")
     process = rows.loc["a Python process per answer", "evaluator_is_times_as_fast"]
-    return [rows.loc["evaluator, distinct answers", "answers_per_second"], process]
+    alone = rows.loc["objective only, in process", "evaluator_is_times_as_fast"]
+    return [rows.loc["evaluator, distinct answers", "answers_per_second"], process, alone]
 
 
 def date_of_learning() -> list[float]:
@@ -202,6 +216,22 @@ CLAIMS = [
         rf"Every seed gained {NUMBER} to {NUMBER} sampled and {NUMBER} to {NUMBER} greedy",
         lambda: [f(gains(way)) for way in ("sampled", "greedy") for f in (min, max)],
     ),
+    Claim(
+        "README",
+        rf"value head as slow as the policy cost {NUMBER} and {NUMBER}, rates that do not fall "
+        rf"gained {NUMBER}, the warm-up and the KL coefficient changed {NUMBER} or less",
+        ablation_differences,
+    ),
+    Claim(
+        "README",
+        rf"with {NUMBER} answers each the SFT policies reach {SPREAD}",
+        lambda: [BEST_OF, found_by(1).mean(), found_by(1).std()],
+    ),
+    Claim(
+        "README",
+        rf"four samples hold an exact answer to {NUMBER} %",
+        lambda: [100 * found_by(4).mean()],
+    ),
     Claim("README", rf"sampled, beside {SPREAD}\)", lambda: ablated("healthy")),
     *(
         Claim("README", rf"{words} \({SPREAD}\)", lambda name=name: ablated(name))
@@ -231,7 +261,11 @@ CLAIMS = [
         rf"Scoring took {NUMBER} % of a step",
         lambda: [100 * share for share in speed("ChatGLM", "score_share", "ours")],
     ),
-    Claim("README", rf"later gave {NUMBER} a second, {NUMBER} times one process", evaluator_speed),
+    Claim(
+        "README",
+        rf"later gave {NUMBER} a second, {NUMBER} times one process per answer and {NUMBER} times",
+        evaluator_speed,
+    ),
     Claim("README", r"over seeds (\d), (\d), (\d):", lambda: list(learning()["seed"])),
     Claim("README", r"\((\d{4})-(\d\d)-(\d\d)\); the rows are in", date_of_learning),
     Claim("README", r"exact answers on (\d+) held-out", lambda: [TINY.ppo.eval_problems]),
