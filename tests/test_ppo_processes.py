@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -93,6 +94,26 @@ def averaged_gradients(out: Path) -> dict[int, torch.Tensor]:
     return {place: s["exp_avg"] for place, s in state["optimizer"]["state"].items()}
 
 
+def stopped(folder) -> int:
+    """The steps that were done when Ctrl-C, pressed in the second process only, ended the run."""
+
+    def pressed(prompts, completions, **_):
+        if os.environ["RANK"] == "1":
+            signal.raise_signal(signal.SIGINT)
+        return [0.5] * len(completions)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the runner does
+    torch.manual_seed(0)
+    policy, settings = add_value_head(load_policy(folder)), replace(SETTINGS, eval_every=0)
+    tokenizer = load_tokenizer(folder)
+    run = PPORun(policy, tokenizer, pressed, WORDS, settings, "stopped", progress=False)
+    try:
+        run.train()
+    except KeyboardInterrupt:
+        return run._done
+    return -1
+
+
 def command(folder, out, *more) -> int:
     """The command line, as ``accelerate launch -m glm_ppo_utils train`` runs it."""
     options = [f"--policy={folder}", f"--out={out}", "--data=data.jsonl", "--heldout=data.jsonl"]
@@ -107,6 +128,7 @@ if __name__ == "__main__":  # what each of the two processes does
     results["whole"] = learnt(train(folder, "whole"))
     train(folder, "parts", steps=2)
     results["parts"] = learnt(train(folder, "parts"))
+    results["stopped"] = stopped(folder)
     results["refused"] = command(folder, "command", "--batch-size=3", "--mini-batch-size=3")
     results["done"] = command(folder, "command")
     torch.save(results, f"results-{os.environ['RANK']}.pt")
@@ -199,6 +221,13 @@ def test_two_processes_resume_where_they_stopped(two):
         assert all(torch.equal(whole[n], parts[n]) for n in whole)
     logs = [read_jsonl(here / name / "log.jsonl") for name in ("whole", "parts")]
     assert [r["reward"] for r in logs[0]] == [r["reward"] for r in logs[1]]
+
+
+def test_ctrl_c_in_one_process_stops_all_after_the_same_step(two):
+    """None waits for ever for one that has gone, and the step is saved."""
+    here, results = two
+    assert [r["stopped"] for r in results] == [1, 1]
+    assert [p.name for p in (here / "stopped" / "checkpoints").iterdir()] == ["step-000001"]
 
 
 def test_the_train_command_runs_on_two_processes_and_speaks_once(two):
