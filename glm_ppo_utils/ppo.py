@@ -88,10 +88,10 @@ class PPOSettings:
 
     - generation, R = `rollout_batch_size`: ``2 * layers * groups * kv_channels * R * T * b`` of
       keys and values. ChatGLM3-6B: 28 KiB per token, 0.23 GB at R = 16 and T = 512.
-    - optimisation, R = `mini_batch_size` / processes: the logits, ``R * T * vocabulary * (b + 4)``
-      with TRL's copy in float32, as many again for their gradients, and some times
-      ``R * max_new_tokens * vocabulary * 4`` for log-probabilities and entropy. ChatGLM3-6B:
-      0.80 GB for the first at R = 4 and T = 512.
+    - optimisation, R = `mini_batch_size` / processes: the logits of the responses,
+      ``R * max_new_tokens * vocabulary * (b + 4)`` with TRL's copy in float32, as many again for
+      their gradients, and some times ``R * max_new_tokens * vocabulary * 4`` for log-probabilities
+      and entropy. ChatGLM3-6B: 0.40 GB for the first at R = 4 and 256 new tokens.
     - the layers' inputs, ``layers * R * T * hidden * b``, which `gradient_checkpointing` keeps:
       0.47 GB there. Without it, roughly ``34 * hidden`` bytes a token and layer (Korthikanti et
       al. 2022, section 4.1, for a GPT layer without its attention scores): 8 GB.
