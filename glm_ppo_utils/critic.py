@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from glm_ppo_utils.rollout import Rollout
+from glm_ppo_utils.rollout import Rollout, device_of, evaluation_mode
 
 
 @torch.no_grad()
@@ -21,9 +21,10 @@ def token_states(policy: nn.Module, rollout: Rollout) -> torch.Tensor:
     torch.Tensor
         ``[response length, hidden]``: as in PPO, the state *before* each token of the response.
     """
-    model = getattr(policy, "pretrained_model", policy).eval()
-    ids = torch.cat([rollout.query, rollout.response]).to(next(model.parameters()).device)
-    states = model(ids[None], output_hidden_states=True).hidden_states[-1]
+    model = getattr(policy, "pretrained_model", policy)
+    ids = torch.cat([rollout.query, rollout.response]).to(device_of(model))
+    with evaluation_mode(model):
+        states = model(ids[None], output_hidden_states=True).hidden_states[-1]
     return states.reshape(len(ids), -1)[-len(rollout.response) - 1 : -1].float().cpu()
 
 

@@ -65,12 +65,12 @@ def respond(
     )
     stops = stop_ids(tokenizer)
     rollouts: list[Rollout | None] = [None] * len(queries)
-    with _inference(policy):
+    with evaluation_mode(policy):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = tokenizer.pad(
                 [{"input_ids": queries[i]} for i in rows], padding=True, return_tensors="pt"
-            ).to(_device(policy))
+            ).to(device_of(policy))
             output = policy.generate(
                 **batch,
                 **choice,
@@ -152,12 +152,12 @@ def _until_stop(ids: torch.Tensor, stops: list[int]) -> torch.Tensor:
     return ids[: int(ends[0]) + 1] if len(ends) else ids
 
 
-def _device(policy: torch.nn.Module) -> torch.device:
+def device_of(policy: torch.nn.Module) -> torch.device:
     return next(policy.parameters()).device
 
 
 @contextmanager
-def _inference(policy: torch.nn.Module):
+def evaluation_mode(policy: torch.nn.Module):
     """Evaluation mode for the duration, then back to what it was."""
     was_training = policy.training
     policy.eval()
