@@ -209,12 +209,14 @@ for package in "deep_training.nlp.models.chatglm3", "glm_ppo_utils.chatglm":
     config = import_module(f"{package}.configuration_chatglm").ChatGLMConfig(**sizes)
     code = import_module(f"{package}.modeling_chatglm")
     model = code.ChatGLMForConditionalGeneration(config)
+    torch.manual_seed(0)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 0, 0.1)
     for batch in batches:
         batch = {key: torch.tensor(value) for key, value in batch.items()}
         try:
-            model.generate(**batch, do_sample=False, max_new_tokens=5)
+            # An answer that ended with its first token would never read the cache.
+            model.generate(**batch, do_sample=False, min_new_tokens=5, max_new_tokens=5)
             print("ok")
         except Exception as error:
             print(f"{type(error).__name__}: {error}")
