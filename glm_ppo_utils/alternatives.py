@@ -57,7 +57,7 @@ def rejection_sampling(
     settings: SFTSettings,
     out_dir: Path,
     max_new_tokens: int,
-    batch_size: int = 128,
+    batch_size: int = 64,
 ) -> list[tuple[str, str]]:
     """Sample one answer to each problem, keep the exact ones, and fine-tune on them in place.
 

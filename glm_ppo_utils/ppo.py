@@ -77,7 +77,8 @@ class PPOSettings:
     checkpoint_every : int
         Steps between checkpoints.
     rollout_batch_size : int
-        Responses that one process generates at a time.
+        Responses that one process generates at a time. More is not always faster: 128 responses of
+        the tiny profile took 0.76 to 0.79 s by 64 and 0.93 to 1.14 s at once (2 CPU cores).
     gradient_checkpointing : bool
         Keep only the input of each layer and compute the rest again in the backward pass.
 
@@ -118,7 +119,7 @@ class PPOSettings:
     eval_every: int = 25
     eval_problems: int = 200
     checkpoint_every: int = 25
-    rollout_batch_size: int = 128
+    rollout_batch_size: int = 64
     gradient_checkpointing: bool = False
     seed: int = 0
 

@@ -42,7 +42,7 @@ def respond(
     prompts: Sequence[str],
     max_new_tokens: int,
     temperature: float = 1.0,
-    batch_size: int = 128,
+    batch_size: int = 64,
 ) -> list[Rollout]:
     """Responses of `policy` to `prompts`, in their order.
 
@@ -93,7 +93,7 @@ def evaluate(
     grader: RewardFn,
     max_new_tokens: int,
     temperature: float = 1.0,
-    batch_size: int = 128,
+    batch_size: int = 64,
 ) -> dict[str, float]:
     """Mean reward, exact rate and parse rate of a policy over `problems`.
 

@@ -228,7 +228,7 @@ def test_advice_names_the_knob_of_the_phase_that_ran_out_of_memory(folder, tmp_p
     with pytest.raises(torch.cuda.OutOfMemoryError) as caught:
         run.train()
     assert re.fullmatch(
-        r"out of GPU memory in the phase 'generate'; lower rollout_batch_size \(now 128\) or "
+        r"out of GPU memory in the phase 'generate'; lower rollout_batch_size \(now 64\) or "
         r"max_new_tokens \(now 6\) \(CUDA out of memory. Tried to allocate 2.00 GiB\)",
         str(caught.value),
     )
