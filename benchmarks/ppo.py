@@ -2,7 +2,8 @@
 
     python benchmarks/ppo.py
 
-Both loops take the same policy, problems, evaluator and ``PPOConfig``, in turn, in one process.
+The loops take the same policy, problems, evaluator and ``PPOConfig``, and take turns in one
+process, a step each, so that a busy machine slows all of them.
 The references are read beforehand, as they are data.
 TRL's is the loop of its documentation: ``PPOTrainer.generate`` on a list of queries, decode,
 score, ``PPOTrainer.step``; once with its default of four queries at a time, and once with the
@@ -17,6 +18,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -82,28 +84,35 @@ def stock(run: PPORun, steps: int, generate_batch: int) -> Iterator[dict]:
         }
 
 
-def measure(model: str, loop: str, steps: int, settings, problems, folder) -> dict:
-    """Mean seconds of each phase of one loop, and its samples per second."""
-    tokenizer = load_tokenizer(folder)
+def new_run(model: str, settings, problems, folder, out_dir: Path) -> PPORun:
+    """A run of the SFT policy, or of a GPT-2 from random weights, with its references read."""
+    tokenizer, evaluator = load_tokenizer(folder), Evaluator()
     set_seed(0)
     policy = add_value_head(MODELS[model](folder, tokenizer))
+    evaluator.prepare(p.reference for p in problems)
+    return PPORun(policy, tokenizer, evaluator, problems, settings, out_dir, progress=False)
+
+
+def measure(model: str, steps: int, settings, problems, folder) -> Iterator[dict]:
+    """For each loop the mean seconds of each phase of a step, and samples per second."""
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        evaluator = Evaluator()
-        evaluator.prepare(p.reference for p in problems)
-        run = PPORun(policy, tokenizer, evaluator, problems, settings, scratch, progress=False)
-        rows = list(LOOPS[loop](run, steps + 1))[1:]
-    mean = pd.DataFrame(rows).mean()
-    seconds = mean[PHASES].sum()
-    shares = {f"{p}_share": mean[p] / seconds for p in PHASES}
-    return {
-        "model": model,
-        "loop": loop,
-        "samples_per_second": settings.batch_size / seconds,
-        "seconds_per_step": seconds,
-        "response_tokens": mean["tokens"],
-        **shares,
-    }
+        made = {
+            name: loop(new_run(model, settings, problems, folder, Path(scratch) / name), steps + 1)
+            for name, loop in LOOPS.items()
+        }
+        turns = [{name: next(rows) for name, rows in made.items()} for _ in range(steps + 1)]
+    for name in LOOPS:
+        mean = pd.DataFrame([turn[name] for turn in turns[1:]]).mean()
+        seconds = mean[PHASES].sum()
+        yield {
+            "model": model,
+            "loop": name,
+            "samples_per_second": settings.batch_size / seconds,
+            "seconds_per_step": seconds,
+            "response_tokens": mean["tokens"],
+            **{f"{p}_share": mean[p] / seconds for p in PHASES},
+        }
 
 
 MODELS = {"ChatGLM": chatglm, "GPT-2": gpt2}
@@ -118,18 +127,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--out", type=Path, default=ROOT / "notebooks" / "runs")
     args = parser.parse_args()
     profile = get_profile("tiny")
     folder, problems = sft_policy(profile, progress=False), training_problems(profile)
     settings = replace(profile.ppo, eval_every=0, value_warmup=0)
-    rows = []
-    for model in MODELS:
-        for loop in LOOPS:
-            rows.append(measure(model, loop, args.steps, settings, problems, folder))
-            print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()})
-    table = pd.DataFrame(rows)
+    rows = [measure(model, args.steps, settings, problems, folder) for model in MODELS]
+    table = pd.DataFrame(chain(*rows))
     ours = table[table.loop == "ours"].set_index("model").samples_per_second
     table["ours_is_times_as_fast"] = table.model.map(ours) / table.samples_per_second
     made = {"device": platform.machine() + " CPU", "threads": torch.get_num_threads()}
