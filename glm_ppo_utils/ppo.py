@@ -78,7 +78,7 @@ class PPOSettings:
         Steps between checkpoints.
     rollout_batch_size : int
         Responses that one process generates at a time. More is not always faster: 128 responses of
-        the tiny profile took 0.76 to 0.79 s by 64 and 0.93 to 1.14 s at once (2 CPU cores).
+        the tiny profile took 0.76 to 0.79 s by 64 and 0.93 to 1.14 s at once (2 x86-64 cores).
     gradient_checkpointing : bool
         Keep only the input of each layer and compute the rest again in the backward pass.
 
