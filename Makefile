@@ -45,10 +45,10 @@ site: $(READY) ## README and the notebooks, as stored, as HTML in build/site; fa
 	$(BIN)/python tools/build_site.py
 
 base: $(READY) ## pretrain the small base model anew (the stored one is in glm_ppo_utils/base_model)
-	$(BIN)/python -m glm_ppo_utils.base
+	$(BIN)/python -m glm_ppo_utils.base_model.pretraining
 
 lab-versions: $(READY) ## probe every version of transformers; writes the table of notebook 04
-	$(BIN)/python -m glm_ppo_utils.chatglm.version_lab matrix
+	$(BIN)/python -m glm_ppo_utils.labs.versions matrix
 
 colab-check: $(READY) ## run the notebooks on the packages of Colab's runtime (Python 3.12, 5 GB, no GPU)
 	$(BIN)/python tools/colab_check.py --python python3.12
@@ -72,9 +72,9 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 $(OVERLAYS): $(READY)
-	$(BIN)/python -m glm_ppo_utils.chatglm.version_lab install $(LIVE_VERSIONS)
+	$(BIN)/python -m glm_ppo_utils.labs.versions install $(LIVE_VERSIONS)
 	@touch $@
 
 $(TESTED): $(READY)
-	$(BIN)/python -m glm_ppo_utils.chatglm.version_lab install $(TESTED_VERSIONS)
+	$(BIN)/python -m glm_ppo_utils.labs.versions install $(TESTED_VERSIONS)
 	@touch $@

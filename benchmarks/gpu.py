@@ -25,7 +25,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from glm_ppo_utils import base
+from glm_ppo_utils import base_model
 from glm_ppo_utils.chat import encode_prompt
 from glm_ppo_utils.chatglm.random_weights import published_config, random_policy
 from glm_ppo_utils.chatglm.tokenization_chatglm import ChatGLMTokenizer
@@ -95,7 +95,7 @@ def measure(args: argparse.Namespace) -> pd.DataFrame:
     config = published_config(args.profile, **{k: v for k, v in given.items() if v})
     policy = with_value_head(random_policy(config, profile.dtype, profile.lora))
     weights = sum(p.numel() * p.element_size() for p in policy.pretrained_model.parameters())
-    tokenizer = ChatGLMTokenizer(str(base.FOLDER / base.VOCABULARY_FILE))
+    tokenizer = ChatGLMTokenizer(str(base_model.FOLDER / base_model.VOCABULARY_FILE))
     problems = [prompt_of(tokenizer, args.prompt)] * args.batch
     settings = replace(
         profile.ppo,

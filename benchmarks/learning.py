@@ -24,7 +24,7 @@ import torch
 from transformers import set_seed
 
 from glm_ppo_utils import plotting
-from glm_ppo_utils.alternatives import best_of, exact_counts, rejection_sampling
+from glm_ppo_utils.baselines import best_of, exact_counts, rejection_sampling
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer
 from glm_ppo_utils.evaluator import Evaluator
 from glm_ppo_utils.pipeline import (

@@ -19,7 +19,7 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from transformers import set_seed
 
-from glm_ppo_utils import base, pipeline
+from glm_ppo_utils import base_model, pipeline
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer, save_checkpoint
 from glm_ppo_utils.chatglm.random_weights import published_config, random_policy
 from glm_ppo_utils.chatglm.tokenization_chatglm import ChatGLMTokenizer
@@ -233,7 +233,7 @@ def _policy(args: argparse.Namespace, profile: Profile, seed: int):
         raise BadInput("--policy and --weights random exclude each other; leave one out")
     sizes = {"num_layers": args.layers} if args.layers else {}
     model = random_policy(published_config(profile.name, **sizes), profile.dtype, profile.lora)
-    tokenizer = ChatGLMTokenizer(str(base.FOLDER / base.VOCABULARY_FILE))
+    tokenizer = ChatGLMTokenizer(str(base_model.FOLDER / base_model.VOCABULARY_FILE))
     return pipeline.with_value_head(model), tokenizer
 
 

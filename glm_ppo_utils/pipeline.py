@@ -12,7 +12,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, set_seed
 from trl import PreTrainedModelWrapper
 
-from glm_ppo_utils import base
+from glm_ppo_utils import base_model
 from glm_ppo_utils import problems as word_problems
 from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer, save_checkpoint
 from glm_ppo_utils.chatglm.loading import ADAPTER
@@ -33,7 +33,7 @@ def runs_dir(profile: Profile) -> Path:
     up; a PPO run guards its own settings. ``GLM_PPO_RUNS`` moves ``runs`` elsewhere.
     """
     settings = {k: v for k, v in asdict(profile).items() if k != "ppo"}
-    settings = json.dumps([settings, base.made()["sha256"]], sort_keys=True)
+    settings = json.dumps([settings, base_model.made()["sha256"]], sort_keys=True)
     fingerprint = hashlib.sha256(settings.encode()).hexdigest()[:8]
     return Path(os.environ.get("GLM_PPO_RUNS", ROOT / "runs")) / f"{profile.name}-{fingerprint}"
 
@@ -70,7 +70,7 @@ def start_policy(profile: Profile) -> Path | str:
     if profile.checkpoint is not None:
         return profile.checkpoint
     folder = runs_dir(profile) / "base"
-    return folder if (folder / "config.json").exists() else base.unpack(folder)
+    return folder if (folder / "config.json").exists() else base_model.unpack(folder)
 
 
 def sft_policy(profile: Profile, seed: int = 0, progress: bool = True) -> Path:

@@ -22,8 +22,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from trl import AutoModelForCausalLMWithValueHead, PPOConfig, PPOTrainer
 
 from glm_ppo_utils.problems import Problem
-from glm_ppo_utils.problems.model import canonical, read
-from glm_ppo_utils.problems.spoil import spoil
+from glm_ppo_utils.problems.mistakes import spoil
+from glm_ppo_utils.problems.plain_lp import canonical, read
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

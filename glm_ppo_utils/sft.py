@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from glm_ppo_utils.chat import encode_answer, encode_prompt
-from glm_ppo_utils.memory import checkpoint_layers, memory_advice, sft_advice
+from glm_ppo_utils.gradient_checkpointing import checkpoint_layers, memory_advice, sft_advice
 from glm_ppo_utils.settings import require
 
 IGNORED = -100  # the label that PyTorch's cross-entropy leaves out

@@ -1,6 +1,6 @@
 """Parity with the published code, where it is installed (it is no dependency).
 
-python -m glm_ppo_utils.chatglm.version_lab install deep_training
+python -m glm_ppo_utils.labs.versions install deep_training
 """
 
 import copy
@@ -18,7 +18,7 @@ from glm_ppo_utils.chat import encode_answer, encode_prompt
 from glm_ppo_utils.chatglm import load_tokenizer, save_checkpoint, version_lab
 from glm_ppo_utils.chatglm.configuration_chatglm import ChatGLMConfig
 from glm_ppo_utils.chatglm.modeling_chatglm import ChatGLMForConditionalGeneration
-from glm_ppo_utils.memory import checkpoint_layers
+from glm_ppo_utils.gradient_checkpointing import checkpoint_layers
 from glm_ppo_utils.rollout import respond
 
 FOLDER = version_lab.overlays_dir() / version_lab.GENUINE[0]

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from safetensors import safe_open
 
-from glm_ppo_utils import base
+from glm_ppo_utils import base_model
 from glm_ppo_utils.chatglm.compat import PATCH_TESTED
 from glm_ppo_utils.environment import direct_pins
 from glm_ppo_utils.profiles import PROFILES
@@ -125,9 +125,9 @@ def date_of_learning() -> list[float]:
     return [float(x) for x in learning()["date"].max().split("-")]
 
 
-def base_model() -> list[float]:
+def stored_base_model() -> list[float]:
     """Parameters, and megabytes, of the stored base model."""
-    path = base.FOLDER / base.WEIGHTS
+    path = base_model.FOLDER / base_model.WEIGHTS
     with safe_open(path, "pt") as file:
         names = [name for name in file.keys() if "inv_freq" not in name]  # a buffer
         count = sum(file.get_tensor(name).numel() for name in names)
@@ -274,8 +274,10 @@ CLAIMS = [
     Claim("README", r"over seeds (\d), (\d), (\d):", lambda: list(learning()["seed"])),
     Claim("README", r"\((\d{4})-(\d\d)-(\d\d)\); the rows are in", date_of_learning),
     Claim("README", r"exact answers on (\d+) held-out", lambda: [TINY.ppo.eval_problems]),
-    Claim("README", rf"base model of {NUMBER} parameters \({NUMBER} MB\)", base_model),
-    Claim("README", rf"`make base` \({NUMBER} minutes on 2", lambda: [base.made()["minutes"]]),
+    Claim("README", rf"base model of {NUMBER} parameters \({NUMBER} MB\)", stored_base_model),
+    Claim(
+        "README", rf"`make base` \({NUMBER} minutes on 2", lambda: [base_model.made()["minutes"]]
+    ),
     Claim(
         "README",
         rf"unpack \(expected 2\)` \(transformers {NUMBER} and {NUMBER}\)",

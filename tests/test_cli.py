@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tiny_reward import letters
 
-from glm_ppo_utils import base, pipeline
+from glm_ppo_utils import base_model, pipeline
 from glm_ppo_utils.__main__ import main
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer
 from glm_ppo_utils.evaluator import Evaluator
@@ -28,7 +28,7 @@ OPTIONS = [f"--{name.replace('_', '-')}={value}" for name, value in KNOBS.items(
 
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory) -> Path:
-    return base.unpack(tmp_path_factory.mktemp("base") / "base")
+    return base_model.unpack(tmp_path_factory.mktemp("base") / "base")
 
 
 @pytest.fixture(autouse=True)

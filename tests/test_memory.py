@@ -12,7 +12,7 @@ import torch
 from tiny_chatglm import SIZES
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from glm_ppo_utils import base
+from glm_ppo_utils import base_model
 from glm_ppo_utils.__main__ import main
 from glm_ppo_utils.chat import encode_prompt
 from glm_ppo_utils.chatglm import (
@@ -25,7 +25,7 @@ from glm_ppo_utils.chatglm import (
 )
 from glm_ppo_utils.chatglm.modeling_chatglm import ChatGLMForConditionalGeneration
 from glm_ppo_utils.chatglm.random_weights import published_config, random_policy
-from glm_ppo_utils.memory import adapter_is_fresh, memory_advice, sft_advice
+from glm_ppo_utils.gradient_checkpointing import adapter_is_fresh, memory_advice, sft_advice
 from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
 from glm_ppo_utils.profiles import PROFILES
 from glm_ppo_utils.sft import SFTSettings, train_sft
@@ -59,7 +59,7 @@ def letters(prompts, completions, **_):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("policy") / "tiny"
-    return write_checkpoint(folder, SIZES, base.FOLDER / base.VOCABULARY_FILE, seed=0)
+    return write_checkpoint(folder, SIZES, base_model.FOLDER / base_model.VOCABULARY_FILE, seed=0)
 
 
 def make_run(folder, out, policy=None, **changes) -> PPORun:
@@ -269,7 +269,7 @@ def test_advice_names_the_knobs_of_fine_tuning(folder, tmp_path):
 def test_the_command_passes_the_advice_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("glm_ppo_utils.__main__.PPORun.rollout", full)
     monkeypatch.setenv("GLM_PPO_QUICK", "1")
-    folder = base.unpack(tmp_path / "base")
+    folder = base_model.unpack(tmp_path / "base")
     more = ["--eval-every=0", "--quiet", f"--out={tmp_path / 'run'}"]
     assert main(["train", "--profile=tiny", f"--policy={folder}", *more]) == 1
     error = capsys.readouterr().err
@@ -347,6 +347,6 @@ def test_the_benchmark_runs_on_a_cpu_with_small_sizes(tmp_path, capsys):
     assert (table.seconds > 0).all()
     assert table.device[0]
     assert (table[["tokens_per_s", "bound_tokens_per_s"]].iloc[0] > 0).all()
-    tokenizer = load_tokenizer(base.unpack(tmp_path / "base"))
+    tokenizer = load_tokenizer(base_model.unpack(tmp_path / "base"))
     assert len(encode_prompt(tokenizer, script["prompt_of"](tokenizer, 20).text)) == 20
     assert "step " in capsys.readouterr().out

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from glm_ppo_utils import base, environment, pipeline
+from glm_ppo_utils import base_model, environment, pipeline
+from glm_ppo_utils.base_model import pretraining
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer
 from glm_ppo_utils.evaluator import Evaluator
 from glm_ppo_utils.problems import fingerprint
-from glm_ppo_utils.problems.model import read
+from glm_ppo_utils.problems.plain_lp import read
 from glm_ppo_utils.profiles import PROFILES
 from glm_ppo_utils.rollout import respond
 from glm_ppo_utils.sft import SFTSettings
@@ -30,7 +31,7 @@ def own_runs(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def base_policy(tmp_path_factory):
-    folder = base.unpack(tmp_path_factory.mktemp("base") / "base")
+    folder = base_model.unpack(tmp_path_factory.mktemp("base") / "base")
     return load_policy(folder), load_tokenizer(folder)
 
 
@@ -38,7 +39,7 @@ def test_the_base_model_reads_notes_but_not_word_problems(base_policy):
     """It copies names and numbers into LP text, mostly without a slip, and knows no lesson."""
     policy, tokenizer = base_policy
     names = ["chairs", "tables", "corn", "rye", "nurses", "trucks", "books", "tents"]
-    pairs = base.notes(60, seed=7, names=names)
+    pairs = pretraining.notes(60, seed=7, names=names)
     answers = respond(policy, tokenizer, [note for note, _ in pairs], 96, temperature=0)
     read_right = sum(r.text == lp for r, (_, lp) in zip(answers, pairs, strict=True))
     assert read_right > 40
@@ -49,35 +50,37 @@ def test_the_base_model_reads_notes_but_not_word_problems(base_policy):
 
 
 def test_the_stored_base_model_is_small_and_is_what_it_says(tmp_path, monkeypatch):
-    made = json.loads((base.FOLDER / "made.json").read_text())
-    assert SFTSettings(**made["settings"]) == base.SETTINGS
-    assert made["architecture"] == base.ARCHITECTURE
-    assert (base.FOLDER / base.WEIGHTS).stat().st_size <= 4 * 2**20
-    for path in base.FOLDER.iterdir():
+    made = json.loads((base_model.FOLDER / "made.json").read_text())
+    assert SFTSettings(**made["settings"]) == pretraining.SETTINGS
+    assert made["architecture"] == pretraining.ARCHITECTURE
+    assert (base_model.FOLDER / base_model.WEIGHTS).stat().st_size <= 4 * 2**20
+    for path in base_model.FOLDER.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    data = bytearray((tmp_path / base.WEIGHTS).read_bytes())
+    data = bytearray((tmp_path / base_model.WEIGHTS).read_bytes())
     data[-1] ^= 1
-    (tmp_path / base.WEIGHTS).write_bytes(data)
-    monkeypatch.setattr(base, "FOLDER", tmp_path)
+    (tmp_path / base_model.WEIGHTS).write_bytes(data)
+    monkeypatch.setattr(base_model, "FOLDER", tmp_path)
     with pytest.raises(ValueError, match=r"model.safetensors is not the file that made.json"):
-        base.unpack(tmp_path / "out")
+        base_model.unpack(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_make_base_trains_and_stores_a_base_model(tmp_path, monkeypatch):
-    few = replace(base.SETTINGS, steps=40, problems=400, eval_every=20)
-    monkeypatch.setattr(base, "FOLDER", tmp_path / "stored")
-    monkeypatch.setattr(base, "SETTINGS", few)
-    monkeypatch.setattr(base, "ARCHITECTURE", {**base.ARCHITECTURE, "num_layers": 1})
-    base.train_base(tmp_path / "work", progress=False)
-    made = base.made()
+    few = replace(pretraining.SETTINGS, steps=40, problems=400, eval_every=20)
+    monkeypatch.setattr(base_model, "FOLDER", tmp_path / "stored")
+    monkeypatch.setattr(pretraining, "SETTINGS", few)
+    monkeypatch.setattr(pretraining, "ARCHITECTURE", {**pretraining.ARCHITECTURE, "num_layers": 1})
+    pretraining.train_base(tmp_path / "work", progress=False)
+    made = base_model.made()
     assert SFTSettings(**made["settings"]) == few
     assert 0 < made["heldout_loss"] < 5  # nats per token; without training 7.2
-    assert load_policy(base.unpack(tmp_path / "base")).config.num_layers == 1
+    assert load_policy(base_model.unpack(tmp_path / "base")).config.num_layers == 1
 
 
 def test_lessons_are_notes_tables_and_formulas():
-    texts = [note for note, _ in base.lessons(80, ["corn", "rye", "tents", "books", "nurses"])]
+    texts = [
+        note for note, _ in pretraining.lessons(80, ["corn", "rye", "tents", "books", "nurses"])
+    ]
     assert len(texts) == 80
     assert sum(text.startswith("As a table: ") for text in texts) == 30
     assert sum(text.startswith("As formulas: ") for text in texts) == 30
@@ -85,9 +88,9 @@ def test_lessons_are_notes_tables_and_formulas():
 
 def test_notes_are_reproducible_and_their_answers_are_lp_text():
     names = ["chairs", "tables", "corn", "rye"]
-    assert base.notes(20, 1, names) == base.notes(20, 1, names)
-    assert base.notes(20, 1, names) != base.notes(20, 2, names)
-    for note, answer in base.notes(200, 1, names):
+    assert pretraining.notes(20, 1, names) == pretraining.notes(20, 1, names)
+    assert pretraining.notes(20, 1, names) != pretraining.notes(20, 2, names)
+    for note, answer in pretraining.notes(200, 1, names):
         assert read(answer).rows
         assert set(read(answer).variables) <= set(names)
         assert all(name in note for name in read(answer).variables)

@@ -25,8 +25,8 @@ from glm_ppo_utils.problems import (
     save_problems,
     split_of,
 )
-from glm_ppo_utils.problems.families import FAMILIES, draw
-from glm_ppo_utils.problems.model import canonical, read, write
+from glm_ppo_utils.problems.numbers import FAMILIES, draw
+from glm_ppo_utils.problems.plain_lp import canonical, read, write
 
 LANGUAGES = ("en", "zh")
 _cache: dict = {}

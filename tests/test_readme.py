@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from glm_ppo_utils import base
+from glm_ppo_utils import base_model
 from glm_ppo_utils.problems import generate, save_problems
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,6 +56,6 @@ def test_the_example_with_ones_own_data_runs(tmp_path, monkeypatch):
     small = "PPOSettings(steps=1, batch_size=4, mini_batch_size=2, max_new_tokens=16, epochs=1)"
     monkeypatch.chdir(tmp_path)
     save_problems("mine.jsonl", generate(6, seed=0))
-    base.unpack(tmp_path / "runs" / "my-policy")
+    base_model.unpack(tmp_path / "runs" / "my-policy")
     exec(example.replace("PPOSettings()", small), {})
     assert (tmp_path / "runs" / "my-run" / "log.jsonl").read_text().count("\n") == 1

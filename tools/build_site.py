@@ -22,7 +22,7 @@ from pygments.formatters import HtmlFormatter
 
 ROOT = Path(__file__).resolve().parents[1]
 STYLE = Path(__file__).with_name("site.css")
-FONT = ROOT / "glm_ppo_utils" / "fonts" / "NotoSansCJKsc-common.otf"
+FONT = ROOT / "glm_ppo_utils" / "plotting" / "fonts" / "NotoSansCJKsc-common.otf"
 FRONT, CHINESE = Path("README.md"), Path("README.zh-CN.md")
 CONTRIBUTING = Path("CONTRIBUTING.md")
 

@@ -13,8 +13,8 @@ _HOME = {
     "add_value_head": "loading",
     "expose_head": "loading",
     "hidden_states_are_sequence_first": "loading",
-    "write_checkpoint": "checkpoint",
-    "save_checkpoint": "checkpoint",
+    "write_checkpoint": "saving",
+    "save_checkpoint": "saving",
     "gradient_checkpointing_is_on": "compat",
     "patch_generation": "compat",
 }

@@ -33,8 +33,8 @@ from transformers import (
 )
 from trl import AutoModelForCausalLMWithValueHead
 
-from .checkpoint import verify_checksums
 from .errors import CheckpointError
+from .saving import verify_checksums
 
 GB = 1e9
 

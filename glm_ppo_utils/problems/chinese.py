@@ -3,8 +3,8 @@
 import random
 
 from .chinese_scenes import MEASURE_OF, SCENES, SOURCES, TARGETS
-from .families import Draft, Relation
-from .scenes import Topic, Voice, values
+from .numbers import Draft, Relation
+from .wording import Topic, Voice, values
 
 LONGEST = 170  # characters
 

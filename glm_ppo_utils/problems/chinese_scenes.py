@@ -1,6 +1,6 @@
 """What Chinese problems are about: scenes, their items and topics."""
 
-from .scenes import Scene, Topic
+from .wording import Scene, Topic
 
 
 def _time(activity: str, unit: str = "小时") -> Topic:

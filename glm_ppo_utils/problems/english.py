@@ -7,8 +7,8 @@ of its rows is the order of the rows in the reference.
 import random
 
 from .english_scenes import SCENES, SINGULARS, SOURCES, TARGETS
-from .families import Draft, Relation
-from .scenes import Topic, Voice, values
+from .numbers import Draft, Relation
+from .wording import Topic, Voice, values
 
 LONGEST = 90  # words
 

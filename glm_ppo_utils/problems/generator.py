@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType
 
 from . import chinese, english
-from .families import FAMILIES, Draft, draw
-from .model import Model, Row, canonical, write
+from .numbers import FAMILIES, Draft, draw
+from .plain_lp import Model, Row, canonical, write
 from .problem import Problem
 
 LANGUAGES: dict[str, ModuleType] = {"en": english, "zh": chinese}

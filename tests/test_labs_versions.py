@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from glm_ppo_utils.chatglm import version_lab
-from glm_ppo_utils.chatglm.version_lab import LIVE, OverlayError, Row, install_command, is_installed
+from glm_ppo_utils.labs import versions as version_lab
+from glm_ppo_utils.labs.versions import LIVE, OverlayError, Row, install_command, is_installed
 
 HEAD = "ValueError: The model does not have a language model head, please use a model that has one."
 MOVED = "AttributeError: 'ChatGLMModel' object has no attribute 'output_layer'"
@@ -190,6 +190,6 @@ def test_package_imports_without_trl():
     """The probe imports it under versions that TRL and PEFT do not run on."""
     code = (
         "import sys; sys.modules['trl'] = sys.modules['peft'] = None\n"
-        "import glm_ppo_utils.chatglm.probe"
+        "import glm_ppo_utils.labs.probe"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from .model import Model, Row, Term, canonical, read, write
+from .plain_lp import Model, Row, Term, canonical, read, write
 from .problem import Problem
 
 

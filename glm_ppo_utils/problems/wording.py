@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .families import Draft, Relation
+from .numbers import Draft, Relation
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ def version_matrix(rows: Sequence[dict]) -> Figure:
     Parameters
     ----------
     rows
-        Of ``glm_ppo_utils.chatglm.version_lab.read_matrix()``.
+        Of ``glm_ppo_utils.labs.versions.read_matrix()``.
     """
     versions = list(dict.fromkeys(row["transformers"] for row in rows))
     chatglm = [row for row in rows if row["model"] == "chatglm"]

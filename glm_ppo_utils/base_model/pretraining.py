@@ -8,30 +8,28 @@ has never been shown the LP of a word problem; that is what SFT teaches.
 ``make base`` trains it and stores weights, tokenizer, settings and hashes in ``base_model/``.
 """
 
-import hashlib
 import json
 import platform
 import random
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import PreTrainedModel, set_seed
 
-from glm_ppo_utils.chatglm import load_policy, load_tokenizer, save_checkpoint, write_checkpoint
+from glm_ppo_utils import base_model
+from glm_ppo_utils.base_model import VOCABULARY_FILE, WEIGHTS, sha256
+from glm_ppo_utils.chatglm import load_policy, load_tokenizer, write_checkpoint
 from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
 from glm_ppo_utils.problems import Problem, generate
-from glm_ppo_utils.problems.families import FAMILIES
-from glm_ppo_utils.problems.model import Model, Row, Term, read, write
+from glm_ppo_utils.problems.numbers import FAMILIES
+from glm_ppo_utils.problems.plain_lp import Model, Row, Term, read, write
 from glm_ppo_utils.sft import SFTSettings, train_sft
 
-FOLDER = Path(__file__).parent / "base_model"
-WEIGHTS, VOCABULARY_FILE = "model.safetensors", "tokenizer.model"
 VOCABULARY = 1280
 ARCHITECTURE = {
     "num_layers": 3,
@@ -203,9 +201,10 @@ def _vocabulary(work: Path, pairs: list[tuple[str, str]]) -> Path:
 
 def _store(model: PreTrainedModel, vocabulary: Path, heldout_loss: float, minutes: float) -> None:
     """Write weights, tokenizer and how they were made into the package."""
-    FOLDER.mkdir(exist_ok=True)
-    save_file({n: t.contiguous() for n, t in model.state_dict().items()}, FOLDER / WEIGHTS)
-    shutil.copyfile(vocabulary, FOLDER / VOCABULARY_FILE)
+    folder = base_model.FOLDER
+    folder.mkdir(exist_ok=True)
+    save_file({n: t.contiguous() for n, t in model.state_dict().items()}, folder / WEIGHTS)
+    shutil.copyfile(vocabulary, folder / VOCABULARY_FILE)
     facts = {
         "command": "make base",
         "architecture": ARCHITECTURE,
@@ -214,40 +213,9 @@ def _store(model: PreTrainedModel, vocabulary: Path, heldout_loss: float, minute
         "minutes": round(minutes, 1),
         "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
-        "sha256": {name: _sha256(FOLDER / name) for name in (WEIGHTS, VOCABULARY_FILE)},
+        "sha256": {name: sha256(folder / name) for name in (WEIGHTS, VOCABULARY_FILE)},
     }
-    (FOLDER / "made.json").write_text(json.dumps(facts, indent=1) + "\n")
-
-
-def made() -> dict:
-    """How the stored base model was made, and the hashes of its files."""
-    return json.loads((FOLDER / "made.json").read_text())
-
-
-def unpack(folder: Path) -> Path:
-    """Write the stored base model as a checkpoint folder with its code.
-
-    Raises
-    ------
-    ValueError
-        If a stored file is not the one that ``made.json`` describes.
-    """
-    for name, digest in made()["sha256"].items():
-        if _sha256(FOLDER / name) != digest:
-            raise ValueError(
-                f"{FOLDER / name} is not the file that made.json describes; restore it"
-            )
-    # Elsewhere until the weights are in: `folder` must never hold an untrained model.
-    with tempfile.TemporaryDirectory() as scratch:
-        empty = Path(scratch) / "empty"
-        write_checkpoint(empty, made()["architecture"], FOLDER / VOCABULARY_FILE)
-        model, tokenizer = load_policy(empty), load_tokenizer(empty)
-        model.load_state_dict(load_file(FOLDER / WEIGHTS))
-        return save_checkpoint(model, tokenizer, folder)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "made.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
 if __name__ == "__main__":

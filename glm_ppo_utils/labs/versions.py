@@ -2,11 +2,11 @@
 
 Each version is installed into a side folder, an overlay, with the packages that must match it and
 without torch, and is put before the environment's own packages in a subprocess. The probe is
-`glm_ppo_utils.chatglm.probe`.
+`glm_ppo_utils.labs.probe`.
 
-    python -m glm_ppo_utils.chatglm.version_lab install 4.40.0 4.42.4 4.44.2
-    python -m glm_ppo_utils.chatglm.version_lab run 4.42.4
-    python -m glm_ppo_utils.chatglm.version_lab matrix
+    python -m glm_ppo_utils.labs.versions install 4.40.0 4.42.4 4.44.2
+    python -m glm_ppo_utils.labs.versions run 4.42.4
+    python -m glm_ppo_utils.labs.versions matrix
 """
 
 import argparse
@@ -89,7 +89,7 @@ def overlays_dir() -> Path:
 
 def install_command(*versions: str) -> str:
     """The command line that installs the overlays of `versions`."""
-    return f"python -m glm_ppo_utils.chatglm.version_lab install {' '.join(versions)}"
+    return f"python -m glm_ppo_utils.labs.versions install {' '.join(versions)}"
 
 
 def is_installed(transformers: str) -> bool:
@@ -171,7 +171,7 @@ def run_probe(transformers: str, *arguments: str, timeout: float = 900) -> list[
     transformers
         A version whose overlay is installed, or the environment's own.
     arguments
-        Of ``python -m glm_ppo_utils.chatglm.probe``, without the checkpoint.
+        Of ``python -m glm_ppo_utils.labs.probe``, without the checkpoint.
     timeout
         Seconds.
 
@@ -191,7 +191,7 @@ def run_probe(transformers: str, *arguments: str, timeout: float = 900) -> list[
         )
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / "rows.jsonl"
-        command = [sys.executable, "-m", "glm_ppo_utils.chatglm.probe", *arguments]
+        command = [sys.executable, "-m", "glm_ppo_utils.labs.probe", *arguments]
         command += ["--checkpoint", str(probe_checkpoint()), "--output", str(output)]
         options = {"env": _environment(transformers, scratch), "cwd": scratch, "text": True}
         try:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from glm_ppo_utils import checkpoints
-from glm_ppo_utils.checkpoints import Checkpoints
+from glm_ppo_utils.ppo import folder as checkpoints
+from glm_ppo_utils.ppo.folder import Checkpoints
 
 
 def saved(tmp_path, *steps):

@@ -8,9 +8,9 @@ import torch
 from tiny_chatglm import SIZES
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from glm_ppo_utils import base
+from glm_ppo_utils import base_model
 from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer, write_checkpoint
-from glm_ppo_utils.critic import explainable_variance, token_states
+from glm_ppo_utils.ppo.linear_probe import explainable_variance, token_states
 from glm_ppo_utils.rollout import respond
 
 PROMPTS = [f"{word} {n}" for word in ("one", "two") for n in range(40)]
@@ -19,7 +19,7 @@ PROMPTS = [f"{word} {n}" for word in ("one", "two") for n in range(40)]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("policy") / "tiny"
-    return write_checkpoint(folder, SIZES, base.FOLDER / base.VOCABULARY_FILE, seed=0)
+    return write_checkpoint(folder, SIZES, base_model.FOLDER / base_model.VOCABULARY_FILE, seed=0)
 
 
 @pytest.fixture(scope="module", params=["chatglm", "gpt2"])

@@ -6,8 +6,9 @@ from itertools import combinations
 import pytest
 import torch
 
-from glm_ppo_utils import base
-from glm_ppo_utils.alternatives import best_of, exact_counts, rejection_sampling
+from glm_ppo_utils import base_model
+from glm_ppo_utils.base_model import pretraining
+from glm_ppo_utils.baselines import best_of, exact_counts, rejection_sampling
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer
 from glm_ppo_utils.rollout import respond
 from glm_ppo_utils.sft import SFTSettings
@@ -24,12 +25,12 @@ class Note:
 
 @pytest.fixture(scope="module")
 def notes():
-    return [Note(*pair) for pair in base.notes(48, seed=11, names=NAMES)]
+    return [Note(*pair) for pair in pretraining.notes(48, seed=11, names=NAMES)]
 
 
 @pytest.fixture
 def base_policy(tmp_path):
-    folder = base.unpack(tmp_path / "base")
+    folder = base_model.unpack(tmp_path / "base")
     return load_policy(folder), load_tokenizer(folder)
 
 

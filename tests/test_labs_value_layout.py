@@ -8,9 +8,9 @@ import torch
 from glm_ppo_utils import plotting
 from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer
 from glm_ppo_utils.chatglm.configuration_chatglm import ChatGLMConfig
-from glm_ppo_utils.chatglm.layout_lab import one_ppo_step, value_losses, without_layout_fix
 from glm_ppo_utils.chatglm.modeling_chatglm import ChatGLMForConditionalGeneration
-from glm_ppo_utils.chatglm.version_lab import probe_checkpoint
+from glm_ppo_utils.labs.value_layout import one_ppo_step, value_losses, without_layout_fix
+from glm_ppo_utils.labs.versions import probe_checkpoint
 
 
 @pytest.fixture

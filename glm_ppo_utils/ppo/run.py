@@ -27,8 +27,7 @@ from transformers import PreTrainedTokenizerBase, set_seed
 from trl import PPOConfig, PPOTrainer, PreTrainedModelWrapper, create_reference_model
 from trl.core import logprobs_from_logits, masked_mean, masked_whiten
 
-from glm_ppo_utils.checkpoints import Checkpoints
-from glm_ppo_utils.memory import (
+from glm_ppo_utils.gradient_checkpointing import (
     AdapterAtStart,
     adapter_is_fresh,
     checkpoint_layers,
@@ -37,6 +36,7 @@ from glm_ppo_utils.memory import (
     memory_advice,
     ppo_advice,
 )
+from glm_ppo_utils.ppo.folder import Checkpoints
 from glm_ppo_utils.rollout import RewardFn, Rollout, grade, respond, summary
 from glm_ppo_utils.settings import require
 

@@ -1,0 +1,47 @@
+"""The small base model: its stored weights and tokenizer, and how they are unpacked.
+
+`pretraining.py` says what it has read and trains it anew.
+"""
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from glm_ppo_utils.chatglm import load_policy, load_tokenizer, save_checkpoint, write_checkpoint
+
+FOLDER = Path(__file__).parent
+WEIGHTS, VOCABULARY_FILE = "model.safetensors", "tokenizer.model"
+
+
+def made() -> dict:
+    """How the stored base model was made, and the hashes of its files."""
+    return json.loads((FOLDER / "made.json").read_text())
+
+
+def unpack(folder: Path) -> Path:
+    """Write the stored base model as a checkpoint folder with its code.
+
+    Raises
+    ------
+    ValueError
+        If a stored file is not the one that ``made.json`` describes.
+    """
+    for name, digest in made()["sha256"].items():
+        if sha256(FOLDER / name) != digest:
+            raise ValueError(
+                f"{FOLDER / name} is not the file that made.json describes; restore it"
+            )
+    # Elsewhere until the weights are in: `folder` must never hold an untrained model.
+    with tempfile.TemporaryDirectory() as scratch:
+        empty = Path(scratch) / "empty"
+        write_checkpoint(empty, made()["architecture"], FOLDER / VOCABULARY_FILE)
+        model, tokenizer = load_policy(empty), load_tokenizer(empty)
+        model.load_state_dict(load_file(FOLDER / WEIGHTS))
+        return save_checkpoint(model, tokenizer, folder)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
