@@ -1,12 +1,11 @@
 """Best-of-n and rejection sampling, beside which PPO is measured."""
 
-from dataclasses import dataclass
 from itertools import combinations
 
 import pytest
 import torch
+from tiny import Word
 
-from glm_ppo_utils import base_model
 from glm_ppo_utils.base_model import pretraining
 from glm_ppo_utils.baselines import best_of, exact_counts, rejection_sampling
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer
@@ -17,21 +16,14 @@ NAMES = ["chairs", "tables", "corn", "rye"]
 TUNING = SFTSettings(steps=500, batch_size=8, learning_rate=1e-4)
 
 
-@dataclass(frozen=True)
-class Note:
-    text: str
-    reference: str
-
-
 @pytest.fixture(scope="module")
 def notes():
-    return [Note(*pair) for pair in pretraining.notes(48, seed=11, names=NAMES)]
+    return [Word(*pair) for pair in pretraining.notes(48, seed=11, names=NAMES)]
 
 
 @pytest.fixture
-def base_policy(tmp_path):
-    folder = base_model.unpack(tmp_path / "base")
-    return load_policy(folder), load_tokenizer(folder)
+def base_policy(base_folder):
+    return load_policy(base_folder), load_tokenizer(base_folder)
 
 
 def same_text(prompts, completions, reference, **_):

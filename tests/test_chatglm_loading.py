@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import SIZES
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
@@ -34,27 +35,14 @@ from glm_ppo_utils.chatglm import (
 )
 from glm_ppo_utils.chatglm.configuration_chatglm import ChatGLMConfig
 from glm_ppo_utils.chatglm.modeling_chatglm import ChatGLMForConditionalGeneration
-from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
 
-SIZES = {
-    "num_layers": 3,
-    "hidden_size": 32,
-    "ffn_hidden_size": 48,
-    "kv_channels": 8,
-    "num_attention_heads": 4,
-    "multi_query_group_num": 2,
-    "seq_length": 64,
-}
 LORA = {"r": 2, "lora_alpha": 4, "target_modules": ["query_key_value"]}
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory) -> Path:
+def saved(tiny_folder) -> Path:
     """A checkpoint folder; tests copy it before they harm it."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    texts = ["maximize\n 3 chairs + 5 tables\nsubject to\n 2 chairs + tables <= 40\nend\n"] * 20
-    vocabulary = train_tokenizer(texts, folder / "tokenizer.model", 400)
-    return write_checkpoint(folder / "policy", SIZES, vocabulary, seed=3)
+    return tiny_folder
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tiny import without_seconds
 from tiny_reward import letters
 
-from glm_ppo_utils import base_model, pipeline
+from glm_ppo_utils import pipeline
 from glm_ppo_utils.__main__ import main
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer
 from glm_ppo_utils.evaluator import Evaluator
@@ -27,8 +28,8 @@ OPTIONS = [f"--{name.replace('_', '-')}={value}" for name, value in KNOBS.items(
 
 
 @pytest.fixture(scope="module")
-def policy(tmp_path_factory) -> Path:
-    return base_model.unpack(tmp_path_factory.mktemp("base") / "base")
+def policy(base_folder) -> Path:
+    return base_folder
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +50,6 @@ def train(policy: Path, *more: str) -> int:
     arguments = ["--profile", "tiny", "--policy", str(policy), "--quiet", *OPTIONS]
     arguments.append("--reward=tiny_reward:letters")
     return main(["train", *arguments, *more])
-
-
-def without_seconds(rows: list[dict]) -> list[dict]:
-    return [{k: v for k, v in r.items() if not k.startswith("seconds")} for r in rows]
 
 
 def logs(folder: Path | str) -> list[list[dict]]:

@@ -3,16 +3,15 @@
 import copy
 import re
 import runpy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from tiny_chatglm import SIZES
+from tiny import SIZES, WORDS, letters
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from glm_ppo_utils import base_model
 from glm_ppo_utils.__main__ import main
 from glm_ppo_utils.chat import encode_prompt
 from glm_ppo_utils.chatglm import (
@@ -21,7 +20,6 @@ from glm_ppo_utils.chatglm import (
     load_policy,
     load_tokenizer,
     save_checkpoint,
-    write_checkpoint,
 )
 from glm_ppo_utils.chatglm.modeling_chatglm import ChatGLMForConditionalGeneration
 from glm_ppo_utils.chatglm.random_weights import published_config, random_policy
@@ -44,29 +42,14 @@ SETTINGS = PPOSettings(
 LORA = {"r": 4, "lora_dropout": 0.5}
 
 
-@dataclass(frozen=True)
-class Word:
-    text: str
-
-
-WORDS = [Word("say it " * n) for n in (1, 2, 3, 4)]
-
-
-def letters(prompts, completions, **_):
-    return [sum("a" <= c <= "z" for c in text[:6]) / 6 for text in completions]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("policy") / "tiny"
-    return write_checkpoint(folder, SIZES, base_model.FOLDER / base_model.VOCABULARY_FILE, seed=0)
+FOUR = WORDS[:4]
 
 
 def make_run(folder, out, policy=None, **changes) -> PPORun:
     torch.manual_seed(0)
     policy = policy or add_value_head(load_policy(folder, lora=LORA))
     settings = replace(SETTINGS, **changes)
-    return PPORun(policy, load_tokenizer(folder), letters, WORDS, settings, out, progress=False)
+    return PPORun(policy, load_tokenizer(folder), letters, FOUR, settings, out, progress=False)
 
 
 def response_logprobs(run: PPORun, model, rollouts) -> torch.Tensor:
@@ -79,8 +62,8 @@ def response_logprobs(run: PPORun, model, rollouts) -> torch.Tensor:
 # -- the reference model ----------------------------------------------------------------------
 
 
-def test_under_lora_the_reference_is_the_policy_without_its_adapter(folder, tmp_path):
-    run = make_run(folder, tmp_path)
+def test_under_lora_the_reference_is_the_policy_without_its_adapter(tiny_folder, tmp_path):
+    run = make_run(tiny_folder, tmp_path)
     before = sum(p.numel() for p in run.policy.parameters())
     weights = {p.untyped_storage().data_ptr() for p in run.policy.parameters()}
     assert run.trainer.ref_model is None
@@ -90,26 +73,26 @@ def test_under_lora_the_reference_is_the_policy_without_its_adapter(folder, tmp_
     assert sum(p.numel() for p in run.trainer.model.parameters()) == before
     run.train()
     assert not adapter_is_fresh(run.policy)
-    rollouts = run.rollout(WORDS)
+    rollouts = run.rollout(FOUR)
     with run.trainer.optional_peft_ctx():
         reference = response_logprobs(run, run.policy, rollouts)
-    plain = add_value_head(load_policy(folder))
+    plain = add_value_head(load_policy(tiny_folder))
     assert torch.allclose(reference, response_logprobs(run, plain, rollouts), atol=1e-6)
     assert not torch.allclose(reference, response_logprobs(run, run.policy, rollouts), atol=1e-3)
 
 
 @pytest.fixture
-def taught(folder, tmp_path) -> Path:
+def taught(tiny_folder, tmp_path) -> Path:
     """An adapter that SFT has changed."""
-    policy = load_policy(folder, lora=LORA)
+    policy = load_policy(tiny_folder, lora=LORA)
     torch.manual_seed(1)
     for name, parameter in policy.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.5)
-    return save_checkpoint(policy, load_tokenizer(folder), tmp_path / "taught")
+    return save_checkpoint(policy, load_tokenizer(tiny_folder), tmp_path / "taught")
 
 
-def test_an_adapter_from_sft_is_part_of_the_reference(folder, taught, tmp_path):
+def test_an_adapter_from_sft_is_part_of_the_reference(tiny_folder, taught, tmp_path):
     """PPO's KL is to the policy it started from, and not to the one before SFT."""
 
     def policy():
@@ -117,18 +100,18 @@ def test_an_adapter_from_sft_is_part_of_the_reference(folder, taught, tmp_path):
         return add_value_head(load_policy(taught))
 
     start = policy()
-    still = make_run(folder, tmp_path / "still", policy(), steps=1, policy_lr=0.0)
+    still = make_run(tiny_folder, tmp_path / "still", policy(), steps=1, policy_lr=0.0)
     assert still.train()[0]["kl"] == pytest.approx(0, abs=1e-4)
-    run = make_run(folder, tmp_path / "run", policy())
+    run = make_run(tiny_folder, tmp_path / "run", policy())
     log = run.train()
     assert abs(log[1]["kl"]) > 1e-4
     moved = {n: p.clone() for n, p in run.policy.named_parameters()}
-    rollouts = run.rollout(WORDS)
+    rollouts = run.rollout(FOUR)
     with run.trainer.optional_peft_ctx():
         reference = response_logprobs(run, run.policy, rollouts)
     assert torch.allclose(reference, response_logprobs(run, start, rollouts), atol=1e-6)
     assert all(torch.equal(p, moved[n]) for n, p in run.policy.named_parameters())
-    resumed = make_run(folder, tmp_path / "run", policy(), steps=3)
+    resumed = make_run(tiny_folder, tmp_path / "run", policy(), steps=3)
     resumed.train()
     with resumed.trainer.optional_peft_ctx():
         again = response_logprobs(run, resumed.policy, rollouts)
@@ -153,7 +136,7 @@ def calls_of_first_layer(run: PPORun) -> int:
     """How often one PPO step runs the policy's first layer."""
     calls = []
     hook = first_inner(run.policy).register_forward_pre_hook(lambda *_: calls.append(1))
-    rollouts = run.rollout(WORDS)
+    rollouts = run.rollout(FOUR)
     calls.clear()
     torch.manual_seed(0)
     run._optimise(rollouts, [0.0, 1.0, 0.5, 0.2])
@@ -162,17 +145,17 @@ def calls_of_first_layer(run: PPORun) -> int:
 
 
 @pytest.mark.parametrize("kind", ["lora", "whole", "gpt2"])
-def test_checkpointing_recomputes_the_layers_and_learns_the_same(folder, tmp_path, kind):
+def test_checkpointing_recomputes_the_layers_and_learns_the_same(tiny_folder, tmp_path, kind):
     """TRL forgets it: its forward pass runs in evaluation mode, which recomputes nothing."""
     learnt, calls = [], []
     for on in (False, True):
         torch.manual_seed(0)
         policy = {
-            "lora": lambda: add_value_head(load_policy(folder, lora=LORA)),
-            "whole": lambda: add_value_head(load_policy(folder)),
+            "lora": lambda: add_value_head(load_policy(tiny_folder, lora=LORA)),
+            "whole": lambda: add_value_head(load_policy(tiny_folder)),
             "gpt2": gpt2,
         }[kind]()
-        run = make_run(folder, tmp_path / str(on), policy, gradient_checkpointing=on)
+        run = make_run(tiny_folder, tmp_path / str(on), policy, gradient_checkpointing=on)
         calls.append(calls_of_first_layer(run))
         learnt.append({n: p.detach() for n, p in policy.named_parameters() if p.requires_grad})
     mini_batches = 2
@@ -181,16 +164,18 @@ def test_checkpointing_recomputes_the_layers_and_learns_the_same(folder, tmp_pat
         assert torch.allclose(value, learnt[1][name], atol=1e-6), name
 
 
-def test_sft_recomputes_the_layers_too_and_learns_the_same(folder, tmp_path):
-    pairs = [(word.text, "it") for word in WORDS]
+def test_sft_recomputes_the_layers_too_and_learns_the_same(tiny_folder, tmp_path):
+    pairs = [(word.text, "it") for word in FOUR]
     learnt, calls = [], []
     for on in (False, True):
         torch.manual_seed(0)
-        policy, ran = load_policy(folder, lora={"r": 4}), []
+        policy, ran = load_policy(tiny_folder, lora={"r": 4}), []
         policy.train()
         settings = SFTSettings(steps=2, batch_size=4, eval_every=2, gradient_checkpointing=on)
         hook = first_inner(policy).register_forward_pre_hook(lambda *_, ran=ran: ran.append(1))
-        train_sft(policy, load_tokenizer(folder), pairs, [], settings, tmp_path, progress=False)
+        train_sft(
+            policy, load_tokenizer(tiny_folder), pairs, [], settings, tmp_path, progress=False
+        )
         hook.remove()
         calls.append(len(ran))
         learnt.append({n: p.detach() for n, p in policy.named_parameters() if p.requires_grad})
@@ -200,18 +185,18 @@ def test_sft_recomputes_the_layers_too_and_learns_the_same(folder, tmp_path):
         assert torch.allclose(value, learnt[1][name], atol=1e-6), name
 
 
-def test_code_that_ignores_checkpointing_is_named(folder, tmp_path):
-    policy = add_value_head(load_policy(folder, lora=LORA))
+def test_code_that_ignores_checkpointing_is_named(tiny_folder, tmp_path):
+    policy = add_value_head(load_policy(tiny_folder, lora=LORA))
     policy.pretrained_model.gradient_checkpointing_enable = lambda: None
     assert not gradient_checkpointing_is_on(policy)
     with pytest.raises(ValueError, match="this revision of the model's code ignores it"):
-        make_run(folder, tmp_path, policy, gradient_checkpointing=True)
+        make_run(tiny_folder, tmp_path, policy, gradient_checkpointing=True)
 
 
-def test_memory_knobs_may_change_when_a_run_is_resumed(folder, tmp_path):
-    make_run(folder, tmp_path, steps=1).train()
+def test_memory_knobs_may_change_when_a_run_is_resumed(tiny_folder, tmp_path):
+    make_run(tiny_folder, tmp_path, steps=1).train()
     less = {"gradient_checkpointing": True, "rollout_batch_size": 2}
-    log = make_run(folder, tmp_path, **less).train()
+    log = make_run(tiny_folder, tmp_path, **less).train()
     assert [r["step"] for r in log] == [0, 1]
 
 
@@ -222,8 +207,8 @@ def full(*_, **__):
     raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore")
 
 
-def test_advice_names_the_knob_of_the_phase_that_ran_out_of_memory(folder, tmp_path):
-    run = make_run(folder, tmp_path / "generate")
+def test_advice_names_the_knob_of_the_phase_that_ran_out_of_memory(tiny_folder, tmp_path):
+    run = make_run(tiny_folder, tmp_path / "generate")
     run.policy.pretrained_model.get_base_model().forward = full
     with pytest.raises(torch.cuda.OutOfMemoryError) as caught:
         run.train()
@@ -233,26 +218,26 @@ def test_advice_names_the_knob_of_the_phase_that_ran_out_of_memory(folder, tmp_p
         str(caught.value),
     )
     for on, first in ((False, "turn gradient_checkpointing on"), (True, "lower mini_batch_size")):
-        run = make_run(folder, tmp_path / str(on), gradient_checkpointing=on)
+        run = make_run(tiny_folder, tmp_path / str(on), gradient_checkpointing=on)
         run.policy.v_head.forward = full  # generation leaves the value head out
         with pytest.raises(torch.cuda.OutOfMemoryError) as caught:
             run.train()
         assert f"in the phase 'optimise'; {first}" in str(caught.value)
         assert "mini_batch_size (now 2)" in str(caught.value)
-    run = make_run(folder, tmp_path / "score")
+    run = make_run(tiny_folder, tmp_path / "score")
     run.reward_fn = full
     with pytest.raises(
         torch.cuda.OutOfMemoryError, match="'score'; the reward function needs less"
     ):
         run.train()
-    run = make_run(folder, tmp_path / "evaluate", eval_every=1)
-    run.heldout, run.rollout = WORDS, full
+    run = make_run(tiny_folder, tmp_path / "evaluate", eval_every=1)
+    run.heldout, run.rollout = FOUR, full
     with pytest.raises(torch.cuda.OutOfMemoryError, match="'evaluate'; lower rollout_batch_size"):
         run.train()
 
 
-def test_advice_names_the_knobs_of_fine_tuning(folder, tmp_path):
-    policy = load_policy(folder)
+def test_advice_names_the_knobs_of_fine_tuning(tiny_folder, tmp_path):
+    policy = load_policy(tiny_folder)
     policy.forward = full
     for on, first in ((False, "turn gradient_checkpointing on, or lower"), (True, "lower")):
         settings = SFTSettings(steps=1, batch_size=2, gradient_checkpointing=on)
@@ -260,18 +245,17 @@ def test_advice_names_the_knobs_of_fine_tuning(folder, tmp_path):
             with memory_advice("train", sft_advice(settings)):
                 full()
         assert f"in the phase 'train'; {first} batch_size (now 2)" in str(caught.value)
-    tokenizer, pairs = load_tokenizer(folder), [(word.text, "it") for word in WORDS]
+    tokenizer, pairs = load_tokenizer(tiny_folder), [(word.text, "it") for word in FOUR]
     with pytest.raises(torch.cuda.OutOfMemoryError, match=r"lower batch_size \(now 2\)"):
         settings = SFTSettings(steps=1, batch_size=2)
         train_sft(policy, tokenizer, pairs, [], settings, tmp_path, progress=False)
 
 
-def test_the_command_passes_the_advice_on(tmp_path, monkeypatch, capsys):
+def test_the_command_passes_the_advice_on(base_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("glm_ppo_utils.__main__.PPORun.rollout", full)
     monkeypatch.setenv("GLM_PPO_QUICK", "1")
-    folder = base_model.unpack(tmp_path / "base")
     more = ["--eval-every=0", "--quiet", f"--out={tmp_path / 'run'}"]
-    assert main(["train", "--profile=tiny", f"--policy={folder}", *more]) == 1
+    assert main(["train", "--profile=tiny", f"--policy={base_folder}", *more]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: out of GPU memory in the phase 'generate'")
     assert error.count("\n") == 1
@@ -337,7 +321,7 @@ def test_train_with_random_weights_needs_no_checkpoint(tmp_path, monkeypatch, ca
     assert "the sizes of tiny are not known" in capsys.readouterr().err
 
 
-def test_the_benchmark_runs_on_a_cpu_with_small_sizes(tmp_path, capsys):
+def test_the_benchmark_runs_on_a_cpu_with_small_sizes(base_folder, tmp_path, capsys):
     script = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "gpu.py"))
     sizes = ["--layers=3", "--hidden=64", "--ffn=32", "--batch=2", "--mini-batch=1"]
     sizes += ["--prompt=20", "--response=3", "--steps=1", "--warmup=0", "--copy=100000"]
@@ -347,6 +331,6 @@ def test_the_benchmark_runs_on_a_cpu_with_small_sizes(tmp_path, capsys):
     assert (table.seconds > 0).all()
     assert table.device[0]
     assert (table[["tokens_per_s", "bound_tokens_per_s"]].iloc[0] > 0).all()
-    tokenizer = load_tokenizer(base_model.unpack(tmp_path / "base"))
+    tokenizer = load_tokenizer(base_folder)
     assert len(encode_prompt(tokenizer, script["prompt_of"](tokenizer, 20).text)) == 20
     assert "step " in capsys.readouterr().out

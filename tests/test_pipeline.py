@@ -30,9 +30,8 @@ def own_runs(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def base_policy(tmp_path_factory):
-    folder = base_model.unpack(tmp_path_factory.mktemp("base") / "base")
-    return load_policy(folder), load_tokenizer(folder)
+def base_policy(base_folder):
+    return load_policy(base_folder), load_tokenizer(base_folder)
 
 
 def test_the_base_model_reads_notes_but_not_word_problems(base_policy):

@@ -8,18 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_chatglm import SIZES
-from transformers import GPT2Config, GPT2LMHeadModel, set_seed
+from tiny import WORDS, letters, policy_with_value_head, without_seconds
+from transformers import set_seed
 from trl import PPOTrainer
 
-from glm_ppo_utils.chatglm import add_value_head, load_policy, write_checkpoint
-from glm_ppo_utils.chatglm.tokenization_chatglm import ChatGLMTokenizer
-from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
+from glm_ppo_utils.chatglm import add_value_head, load_policy
 from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
 
 SETTINGS = PPOSettings(
@@ -35,56 +33,19 @@ SETTINGS = PPOSettings(
 )
 
 
-@dataclass(frozen=True)
-class Word:
-    text: str
-    reference: str
-
-
-WORDS = [Word(f"say {w} " * n, w) for w in ("one", "two", "six") for n in (1, 2, 3, 4)]
-
-
-def letters(prompts, completions, reference, **_):
-    """Reward: the share of a response's first six characters that are small letters."""
-    assert len(prompts) == len(completions) == len(reference)
-    return [sum("a" <= c <= "z" for c in text[:6]) / 6 for text in completions]
-
-
 def nothing(prompts, **_):
     return [0.0] * len(prompts)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("policy")
-    texts = [w.text for w in WORDS] + ["maximize"]
-    vocabulary = train_tokenizer(texts, folder / "tokenizer.model", vocab_size=400)
-    write_checkpoint(folder / "tiny", SIZES, vocabulary, seed=0)
-    return folder / "tiny"
-
-
-@pytest.fixture
-def tokenizer(folder):
-    return ChatGLMTokenizer(folder / "tokenizer.model")
-
-
 @pytest.fixture(params=["chatglm", "gpt2"])
-def policy(request, folder, tokenizer):
-    torch.manual_seed(0)
-    if request.param == "chatglm":
-        return add_value_head(load_policy(folder))
-    config = GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=128)
-    return add_value_head(GPT2LMHeadModel(config).eval())
+def policy(request, tiny_folder, tokenizer):
+    return policy_with_value_head(request.param, tiny_folder, len(tokenizer))
 
 
 def make_run(policy, tokenizer, out_dir, settings=SETTINGS, **more) -> PPORun:
     return PPORun(
         policy, tokenizer, letters, WORDS, settings, out_dir, heldout=WORDS, progress=False, **more
     )
-
-
-def without_seconds(rows):
-    return [{k: v for k, v in r.items() if not k.startswith("seconds")} for r in rows]
 
 
 def test_the_first_step_starts_at_the_reference(policy, tokenizer, tmp_path):
@@ -215,10 +176,10 @@ def test_a_batch_is_a_shuffled_pass_over_all_problems(policy, tokenizer, tmp_pat
     assert seen[:12] != seen[12:]
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(folder, tokenizer, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(tiny_folder, tokenizer, tmp_path):
     def fresh():
         torch.manual_seed(0)
-        return add_value_head(load_policy(folder))
+        return add_value_head(load_policy(tiny_folder))
 
     same = replace(SETTINGS, lr_end=1.0)  # rates that do not depend on the number of steps
     whole = make_run(fresh(), tokenizer, tmp_path / "whole", same)
@@ -231,35 +192,35 @@ def test_a_resumed_run_equals_an_uninterrupted_one(folder, tokenizer, tmp_path):
         assert torch.equal(mine, theirs)
 
 
-def test_the_reference_survives_a_resume(folder, tokenizer, tmp_path):
+def test_the_reference_survives_a_resume(tiny_folder, tokenizer, tmp_path):
     """The KL after a resume is to the policy before PPO, not to the one that was loaded."""
     fast = replace(SETTINGS, policy_lr=1e-2, steps=2)
     torch.manual_seed(0)
-    make_run(add_value_head(load_policy(folder)), tokenizer, tmp_path, fast).train()
+    make_run(add_value_head(load_policy(tiny_folder)), tokenizer, tmp_path, fast).train()
     torch.manual_seed(0)
-    policy = add_value_head(load_policy(folder))
+    policy = add_value_head(load_policy(tiny_folder))
     rows = make_run(policy, tokenizer, tmp_path, replace(fast, steps=3)).train()
     assert abs(rows[2]["kl"]) > 1e-3
 
 
-def test_a_run_goes_on_only_from_the_policy_that_it_started_from(folder, tokenizer, tmp_path):
+def test_a_run_goes_on_only_from_the_policy_that_it_started_from(tiny_folder, tokenizer, tmp_path):
     """Its reference model is that policy; one that has learnt, or another one, is refused."""
     torch.manual_seed(0)
-    policy = add_value_head(load_policy(folder, lora={"r": 4}))
+    policy = add_value_head(load_policy(tiny_folder, lora={"r": 4}))
     fast = replace(SETTINGS, policy_lr=1e-2, steps=2)
     make_run(policy, tokenizer, tmp_path, fast).train()
     with pytest.raises(ValueError, match="another policy at its start; pass the one"):
         make_run(policy, tokenizer, tmp_path, fast)
     torch.manual_seed(1)  # other random numbers, in value head and adapter, which change nothing
-    same = add_value_head(load_policy(folder, lora={"r": 4}))
+    same = add_value_head(load_policy(tiny_folder, lora={"r": 4}))
     assert make_run(same, tokenizer, tmp_path, fast).train()[-1]["step"] == 1
 
 
-def test_an_adapted_kl_coefficient_survives_a_resume(folder, tokenizer, tmp_path):
+def test_an_adapted_kl_coefficient_survives_a_resume(tiny_folder, tokenizer, tmp_path):
     def run(steps):
         torch.manual_seed(0)
         settings = replace(SETTINGS, steps=steps, kl_target=1.0, policy_lr=1e-2, lr_end=1.0)
-        return make_run(add_value_head(load_policy(folder)), tokenizer, tmp_path, settings)
+        return make_run(add_value_head(load_policy(tiny_folder)), tokenizer, tmp_path, settings)
 
     run(2).train()
     second = run(3)
@@ -284,10 +245,10 @@ def test_finished_steps_are_saved_when_something_else_fails(policy, tokenizer, t
 
 
 @pytest.mark.parametrize("at", [2, 4])  # in the middle, and after the last step
-def test_an_evaluation_that_was_cut_short_is_made_up_for(folder, tokenizer, tmp_path, at):
+def test_an_evaluation_that_was_cut_short_is_made_up_for(tiny_folder, tokenizer, tmp_path, at):
     def fresh(name):
         torch.manual_seed(0)
-        return make_run(add_value_head(load_policy(folder)), tokenizer, tmp_path / name)
+        return make_run(add_value_head(load_policy(tiny_folder)), tokenizer, tmp_path / name)
 
     whole = fresh("whole")
     whole.train()
@@ -369,12 +330,14 @@ def test_ctrl_c_saves_and_stops(policy, tokenizer, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_full_disk_is_a_clear_error_and_the_run_goes_on_afterwards(folder, tokenizer, tmp_path):
+def test_a_full_disk_is_a_clear_error_and_the_run_goes_on_afterwards(
+    tiny_folder, tokenizer, tmp_path
+):
     """The log of the third step goes to a device that is full."""
 
     def fresh():
         torch.manual_seed(0)
-        return add_value_head(load_policy(folder))
+        return add_value_head(load_policy(tiny_folder))
 
     whole = make_run(fresh(), tokenizer, tmp_path / "whole")
     whole.train()
@@ -398,9 +361,9 @@ def test_a_full_disk_is_a_clear_error_and_the_run_goes_on_afterwards(folder, tok
     assert without_seconds(resumed.log()) == without_seconds(whole.log())
 
 
-def test_bad_input_is_a_clear_error(folder, policy, tokenizer, tmp_path):
+def test_bad_input_is_a_clear_error(tiny_folder, policy, tokenizer, tmp_path):
     with pytest.raises(TypeError, match=r"add_value_head\(policy\)"):
-        make_run(load_policy(folder), tokenizer, tmp_path)
+        make_run(load_policy(tiny_folder), tokenizer, tmp_path)
     with pytest.raises(ValueError, match="no problems"):
         PPORun(policy, tokenizer, letters, [], SETTINGS, tmp_path)
     with pytest.raises(ValueError, match="not a multiple of mini_batch_size"):
@@ -413,7 +376,7 @@ def test_bad_input_is_a_clear_error(folder, policy, tokenizer, tmp_path):
         make_run(policy, tokenizer, tmp_path / "run", replace(SETTINGS, seed=1))
     with pytest.raises(ValueError, match="holds a run with other problems; pass the same ones"):
         PPORun(policy, tokenizer, letters, WORDS[1:], SETTINGS, tmp_path / "run")
-    with pytest.raises(ValueError, match="with reward=test_ppo:letters, not test_ppo:nothing"):
+    with pytest.raises(ValueError, match="with reward=tiny:letters, not test_ppo:nothing"):
         PPORun(policy, tokenizer, nothing, WORDS, SETTINGS, tmp_path / "run")
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot write to .*or pass another out_dir"):
@@ -435,20 +398,20 @@ KILLED = """
 import sys, torch
 sys.path.insert(0, {tests!r})
 from test_ppo import *
+from glm_ppo_utils.chatglm import load_tokenizer
 torch.set_num_threads(1)
 torch.manual_seed(0)
 policy = add_value_head(load_policy({folder!r}))
-make_run(policy, ChatGLMTokenizer({vocabulary!r}), {out!r}, replace(SETTINGS, steps=12)).train()
+make_run(policy, load_tokenizer({folder!r}), {out!r}, replace(SETTINGS, steps=12)).train()
 """
 
 
-def test_kill_9_at_random_moments_loses_nothing(folder, tmp_path):
+def test_kill_9_at_random_moments_loses_nothing(tiny_folder, tmp_path):
     """Log and weights of runs that were killed equal those of a whole run, bit for bit."""
     rounds = int(os.environ.get("GLM_PPO_KILL_ROUNDS", 2))
 
     def script(out):
-        values = {"tests": str(Path(__file__).parent), "folder": str(folder)}
-        values |= {"vocabulary": str(folder / "tokenizer.model"), "out": str(out)}
+        values = {"tests": str(Path(__file__).parent), "folder": str(tiny_folder), "out": str(out)}
         return [sys.executable, "-W", "ignore", "-c", KILLED.format(**values)]
 
     subprocess.run(script(tmp_path / "whole"), check=True)

@@ -5,35 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_chatglm import SIZES
-from transformers import GPT2Config, GPT2LMHeadModel
+from tiny import policy_with_value_head
 
-from glm_ppo_utils import base_model
-from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer, write_checkpoint
 from glm_ppo_utils.ppo.linear_probe import explainable_variance, token_states
 from glm_ppo_utils.rollout import respond
 
 PROMPTS = [f"{word} {n}" for word in ("one", "two") for n in range(40)]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("policy") / "tiny"
-    return write_checkpoint(folder, SIZES, base_model.FOLDER / base_model.VOCABULARY_FILE, seed=0)
-
-
 @pytest.fixture(scope="module", params=["chatglm", "gpt2"])
-def sampled(request, folder):
+def sampled(request, tiny_folder, tokenizer):
     """A policy with a value head, and its responses."""
-    torch.manual_seed(0)
-    tokenizer = load_tokenizer(folder)
-    if request.param == "chatglm":
-        policy = add_value_head(load_policy(folder))
-    else:
-        config = GPT2Config(
-            vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=128
-        )
-        policy = add_value_head(GPT2LMHeadModel(config).eval())
+    policy = policy_with_value_head(request.param, tiny_folder, len(tokenizer))
     return policy, respond(policy, tokenizer, PROMPTS, 4)
 
 

@@ -6,17 +6,16 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_chatglm import SIZES
+from tiny import WORDS
 
 from glm_ppo_utils import ppo
 from glm_ppo_utils.__main__ import main
-from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer, write_checkpoint
-from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
+from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer
 from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
 from glm_ppo_utils.problems import generate, save_problems
 from glm_ppo_utils.rollout import Rollout
@@ -35,15 +34,6 @@ SETTINGS = PPOSettings(
     eval_problems=5,
     checkpoint_every=2,
 )
-
-
-@dataclass(frozen=True)
-class Word:
-    text: str
-    reference: str
-
-
-WORDS = [Word(f"say {w} " * n, w) for w in ("one", "two", "six") for n in (1, 2, 3, 4)]
 
 
 def by_prompt(prompts, completions, **_):
@@ -135,16 +125,8 @@ if __name__ == "__main__":  # what each of the two processes does
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("policy")
-    texts = [w.text for w in WORDS] + ["maximize"]
-    vocabulary = train_tokenizer(texts, folder / "tokenizer.model", vocab_size=400)
-    return write_checkpoint(folder / "tiny", SIZES, vocabulary, seed=0)
-
-
-@pytest.fixture(scope="module")
-def two(folder, tmp_path_factory) -> tuple[Path, list[dict]]:
-    """The folder in which two processes trained, and the parameters that each ended with."""
+def two(tiny_folder, tmp_path_factory) -> tuple[Path, list[dict]]:
+    """The tiny_folder in which two processes trained, and the parameters that each ended with."""
     here = tmp_path_factory.mktemp("two")
     save_problems(here / "data.jsonl", generate(5, seed=5))
     with socket.socket() as free:
@@ -152,7 +134,7 @@ def two(folder, tmp_path_factory) -> tuple[Path, list[dict]]:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     command += ["--num_processes=2", "--num_machines=1", "--mixed_precision=no"]
-    command += ["--dynamo_backend=no", f"--main_process_port={port}", __file__, str(folder)]
+    command += ["--dynamo_backend=no", f"--main_process_port={port}", __file__, str(tiny_folder)]
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     done = subprocess.run(command, cwd=here, env=env, capture_output=True, text=True, timeout=300)
@@ -165,14 +147,14 @@ def two(folder, tmp_path_factory) -> tuple[Path, list[dict]]:
 
 @pytest.mark.parametrize("lora", [False, True])
 def test_two_processes_learn_what_one_learns_from_the_whole_batch(
-    folder, two, tmp_path, monkeypatch, lora
+    tiny_folder, two, tmp_path, monkeypatch, lora
 ):
     """Same responses, so the averaged gradient is that of the union, and so is every log row."""
     here, results = two
     monkeypatch.chdir(tmp_path)
-    one = forced(folder, lora)
+    one = forced(tiny_folder, lora)
     torch.manual_seed(0)
-    start = add_value_head(load_policy(folder, lora={"r": 4} if lora else None))
+    start = add_value_head(load_policy(tiny_folder, lora={"r": 4} if lora else None))
     start = dict(start.named_parameters())
     first, second = (r[f"forced {lora}"] for r in results)
     for name, value in learnt(one).items():
@@ -252,10 +234,10 @@ def test_processes_draw_unlike_numbers_and_one_process_those_of_before():
     assert len(set(draws)) == 3
 
 
-def test_a_batch_that_cannot_be_shared_out_is_a_clear_error(folder, tmp_path, monkeypatch):
+def test_a_batch_that_cannot_be_shared_out_is_a_clear_error(tiny_folder, tmp_path, monkeypatch):
     class Three:
         process_index, num_processes = 0, 3
 
     monkeypatch.setattr(ppo, "PartialState", lambda **_: Three)
     with pytest.raises(ValueError, match="batch_size 8 cannot be shared out evenly to 3 processes"):
-        train(folder, tmp_path / "run")
+        train(tiny_folder, tmp_path / "run")

@@ -1,14 +1,13 @@
 """Supervised fine-tuning, rollouts and profiles."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
-from tiny_chatglm import SIZES
+from tiny import Word
 
-from glm_ppo_utils.chatglm import load_policy, load_tokenizer, write_checkpoint
-from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
+from glm_ppo_utils.chatglm import load_policy
 from glm_ppo_utils.profiles import PROFILES, get_profile
 from glm_ppo_utils.rollout import evaluate, grade, respond, summary
 from glm_ppo_utils.sft import (
@@ -24,29 +23,9 @@ PAIRS = [(f"say {w}" + " please" * n, f"{w} {w}") for w in ("one", "two", "six")
 FAST = SFTSettings(steps=60, batch_size=9, learning_rate=1e-2, eval_every=30)
 
 
-@dataclass(frozen=True)
-class Word:
-    text: str
-    reference: str
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sft")
-    texts = [t for pair in PAIRS for t in pair]
-    vocabulary = train_tokenizer(texts, folder / "tokenizer.model", vocab_size=400)
-    write_checkpoint(folder / "tiny", SIZES, vocabulary, seed=0)
-    return folder / "tiny"
-
-
-@pytest.fixture(scope="module")
-def tokenizer(folder):
-    return load_tokenizer(folder)
-
-
-@pytest.fixture(scope="module")
-def trained(folder, tokenizer, tmp_path_factory):
-    model = load_policy(folder)
+def trained(tiny_folder, tokenizer, tmp_path_factory):
+    model = load_policy(tiny_folder)
     out = tmp_path_factory.mktemp("out")
     return model, train_sft(model, tokenizer, PAIRS, PAIRS[:3], FAST, out, progress=False), out
 
@@ -82,8 +61,8 @@ def test_items_are_padded_on_the_left_with_their_labels(tokenizer):
     assert torch.equal(batch["labels"][0][kept], batch["input_ids"][0][kept])
 
 
-def test_padding_does_not_change_the_loss(folder, tokenizer):
-    model = load_policy(folder).eval()
+def test_padding_does_not_change_the_loss(tiny_folder, tokenizer):
+    model = load_policy(tiny_folder).eval()
     items = Demonstrations([PAIRS[0], PAIRS[2]], tokenizer)
     collate = LeftPad(tokenizer)
     with torch.no_grad():
@@ -104,8 +83,8 @@ def test_it_learns_its_demonstrations(trained, tokenizer):
     assert rates["exact"] == 1
 
 
-def test_muon_and_adamw_share_out_every_parameter_once(folder):
-    model = load_policy(folder)
+def test_muon_and_adamw_share_out_every_parameter_once(tiny_folder):
+    model = load_policy(tiny_folder)
     optimiser = muon_and_adamw(model, replace(FAST, muon_lr=1e-3))
     muon, adamw = ([p for g in part.param_groups for p in g["params"]] for part in optimiser.parts)
     assert sorted(map(id, muon + adamw)) == sorted(map(id, model.parameters()))
@@ -119,8 +98,8 @@ def test_muon_and_adamw_share_out_every_parameter_once(folder):
     assert rates == [5e-4, 5e-3]
 
 
-def test_muon_and_adamw_learn_together(folder, tokenizer, tmp_path):
-    model, both = load_policy(folder), replace(FAST, muon_lr=1e-2)
+def test_muon_and_adamw_learn_together(tiny_folder, tokenizer, tmp_path):
+    model, both = load_policy(tiny_folder), replace(FAST, muon_lr=1e-2)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     log = train_sft(model, tokenizer, PAIRS, PAIRS[:3], both, tmp_path, progress=False)
     losses = [r["loss"] for r in log if "loss" in r]
@@ -128,11 +107,11 @@ def test_muon_and_adamw_learn_together(folder, tokenizer, tmp_path):
     assert all(not torch.equal(p, before[name]) for name, p in model.named_parameters())
 
 
-def test_a_probe_is_logged_and_changes_nothing(trained, folder, tokenizer, tmp_path):
+def test_a_probe_is_logged_and_changes_nothing(trained, tiny_folder, tokenizer, tmp_path):
     def probe(model):
         return {"drawn": torch.rand(3).sum().item(), "parameters": model.num_parameters()}
 
-    model = load_policy(folder)
+    model = load_policy(tiny_folder)
     log = train_sft(model, tokenizer, PAIRS, PAIRS[:3], FAST, tmp_path, False, probe)
     assert [r["step"] for r in log if "drawn" in r] == [0, 30, 60]
     for ours, theirs in zip(model.parameters(), trained[0].parameters(), strict=True):
@@ -148,9 +127,9 @@ def test_the_order_of_the_responses_is_that_of_the_prompts(trained, tokenizer):
         assert rollout.query[-1] == tokenizer.get_command("<|assistant|>")
 
 
-def test_sampling_follows_the_softmax(folder, tokenizer):
+def test_sampling_follows_the_softmax(tiny_folder, tokenizer):
     """An untrained policy samples first tokens with the probabilities that it states."""
-    model = load_policy(folder).eval()
+    model = load_policy(tiny_folder).eval()
     torch.manual_seed(0)
     rollouts = respond(model, tokenizer, ["say one"] * 4000, 1, batch_size=1000)
     with torch.no_grad():
@@ -162,9 +141,9 @@ def test_sampling_follows_the_softmax(folder, tokenizer):
     assert (share > 0).sum() > 50  # no top-k cut
 
 
-def test_a_response_that_never_ends_is_cut(folder, tokenizer):
+def test_a_response_that_never_ends_is_cut(tiny_folder, tokenizer):
     torch.manual_seed(0)
-    rollouts = respond(load_policy(folder), tokenizer, ["say one"] * 4, 3)
+    rollouts = respond(load_policy(tiny_folder), tokenizer, ["say one"] * 4, 3)
     assert all(1 <= len(r.response) <= 3 for r in rollouts)
 
 
@@ -187,9 +166,9 @@ def test_every_field_of_a_problem_reaches_the_reward_function():
     assert seen == {"prompts": [w.text for w in WORDS[:2]], "reference": ["one", "one"]}
 
 
-def test_nothing_to_train_on_is_a_clear_error(folder, tokenizer, tmp_path):
+def test_nothing_to_train_on_is_a_clear_error(tiny_folder, tokenizer, tmp_path):
     with pytest.raises(ValueError, match="no demonstrations"):
-        train_sft(load_policy(folder), tokenizer, [], [], FAST, tmp_path)
+        train_sft(load_policy(tiny_folder), tokenizer, [], [], FAST, tmp_path)
 
 
 def test_profiles(monkeypatch):
