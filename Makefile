@@ -19,7 +19,7 @@ EXECUTE := $(BIN)/jupyter nbconvert --to notebook --execute --ExecutePreprocesso
   --ExecutePreprocessor.record_timing=False
 NBVAL := GLM_PPO_QUICK=1 GLM_PPO_PROFILE=tiny $(BIN)/python -m pytest -q --nbval-current-env --nbval-cell-timeout=900
 
-.PHONY: run test lab notebooks site base lab-versions colab-check lint lock
+.PHONY: run test lab notebooks tables site base lab-versions colab-check lint lock
 
 run: $(READY) $(OVERLAYS) ## run the series top to bottom; executed copies in build/run
 	@for notebook in $(NOTEBOOKS); do \
@@ -40,6 +40,9 @@ notebooks: $(READY) $(OVERLAYS) ## execute all five in order and store their out
 	@for notebook in $(NOTEBOOKS); do \
 	  echo "== $$notebook"; $(EXECUTE) --inplace $$notebook || exit 1; \
 	done
+
+tables: $(READY) ## write the tables of README and RESULTS.md anew from the CSV files in notebooks/runs
+	$(BIN)/cog -r -I tools README.md README.zh-CN.md RESULTS.md
 
 site: $(READY) ## README and the notebooks, as stored, as HTML in build/site; fails on a broken link
 	$(BIN)/python tools/build_site.py
