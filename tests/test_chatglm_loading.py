@@ -27,6 +27,7 @@ from glm_ppo_utils.chatglm import (
     expose_head,
     gradient_checkpointing_is_on,
     hidden_states_are_sequence_first,
+    hub,
     load_policy,
     load_tokenizer,
     loading,
@@ -347,12 +348,12 @@ def test_offline_hub(monkeypatch):
 
 
 def test_size_is_stated_before_a_download_and_must_fit(monkeypatch, capsys):
-    name, revision = "zai-org/chatglm3-6b", loading.PUBLISHED["zai-org/chatglm3-6b"].revision
-    monkeypatch.setattr(loading, "_free_bytes", lambda folder: 5e9)
+    name, revision = "zai-org/chatglm3-6b", hub.PUBLISHED["zai-org/chatglm3-6b"].revision
+    monkeypatch.setattr(hub, "_free_bytes", lambda folder: 5e9)
     with pytest.raises(CheckpointError, match="needs 12.5 GB .* where 5.0 GB are free"):
         load_policy(name)
-    monkeypatch.setattr(loading, "_free_bytes", lambda folder: 50e9)
-    loading._check_disk(name, revision)
+    monkeypatch.setattr(hub, "_free_bytes", lambda folder: 50e9)
+    hub.check_disk(name, revision)
     assert "12.5 GB to download" in capsys.readouterr().out
 
 
@@ -362,7 +363,7 @@ def test_published_sizes_are_those_of_the_architecture():
             p.numel() for p in ChatGLMForConditionalGeneration(ChatGLMConfig()).parameters()
         )
     assert count == 6_243_584_000
-    assert loading.PUBLISHED["THUDM/chatglm3-6b"].size == pytest.approx(2 * count, rel=0.01)
+    assert hub.PUBLISHED["THUDM/chatglm3-6b"].size == pytest.approx(2 * count, rel=0.01)
 
 
 def test_out_of_memory(saved, monkeypatch):
@@ -374,7 +375,7 @@ def test_out_of_memory(saved, monkeypatch):
         load_policy(saved)
 
 
-@pytest.mark.parametrize("name, revision", [(n, p.revision) for n, p in loading.PUBLISHED.items()])
+@pytest.mark.parametrize("name, revision", [(n, p.revision) for n, p in hub.PUBLISHED.items()])
 def test_default_revision(name, revision, monkeypatch):
     asked = {}
 
@@ -382,7 +383,7 @@ def test_default_revision(name, revision, monkeypatch):
         asked[name] = revision
         raise OSError("stop here")
 
-    monkeypatch.setattr(loading, "_check_disk", lambda *args: None)
+    monkeypatch.setattr(loading, "_check", lambda *args: {})
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", record)
     for given in (None, "main"):
         with pytest.raises(CheckpointError):
@@ -411,7 +412,7 @@ def test_dtype_of_the_configuration_does_not_win(broken):
 @pytest.fixture
 def bare(monkeypatch) -> ChatGLMForConditionalGeneration:
     """A model whose class has no head exposed, neither by other tests nor for them."""
-    for name in ("lm_head", "get_output_embeddings"):
+    for name in ("lm_head", "get_output_embeddings", "set_output_embeddings"):
         if name in vars(ChatGLMForConditionalGeneration):
             monkeypatch.delattr(ChatGLMForConditionalGeneration, name)
     cls = type("Bare", (ChatGLMForConditionalGeneration,), {})
@@ -535,7 +536,7 @@ def test_other_models_pass_untouched(control, tmp_path):
     assert type(loaded) is type(control) and not isinstance(
         type(loaded).__dict__.get("lm_head"), property
     )
-    wrapped = add_value_head(loaded)
+    wrapped = add_value_head(loaded, zero_init=False)
     assert type(wrapped) is AutoModelForCausalLMWithValueHead
     plain = AutoModelForCausalLMWithValueHead.from_pretrained(control)
     plain.v_head = wrapped.v_head
@@ -550,7 +551,7 @@ def test_other_models_pass_untouched(control, tmp_path):
 @pytest.mark.parametrize("make", [fresh_model, lambda: BatchFirst(fresh_model().config).eval()])
 def test_values_are_batch_first(make, rows, length):
     """Each value is the head of its own token's state, square batches included."""
-    wrapped = add_value_head(make()).eval()
+    wrapped = add_value_head(make(), zero_init=False).eval()
     ids = batch(rows, length)
     values = wrapped(ids)[2]
     assert values.shape == (rows, length)

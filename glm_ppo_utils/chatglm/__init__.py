@@ -1,22 +1,25 @@
 """ChatGLM3: a readable implementation of the published model, and its loading under TRL.
 
-Names are imported on first use: the version laboratory imports this package under versions of
-transformers that TRL and PEFT do not run on.
+Names are imported on first use: `glm_ppo_utils.labs.versions` imports this package under
+versions of transformers that TRL and PEFT do not run on.
 """
 
 from importlib import import_module
 
 _HOME = {
-    "CheckpointError": "errors",
+    "CheckpointError": "hub",
     "load_tokenizer": "loading",
     "load_policy": "loading",
-    "add_value_head": "loading",
-    "expose_head": "loading",
-    "hidden_states_are_sequence_first": "loading",
+    "check_checkpoint": "loading",
+    "add_value_head": "head",
+    "expose_head": "head",
+    "hidden_states_are_sequence_first": "head",
     "write_checkpoint": "saving",
     "save_checkpoint": "saving",
     "gradient_checkpointing_is_on": "compat",
     "patch_generation": "compat",
+    "published_config": "hub",
+    "random_policy": "loading",
 }
 __all__ = list(_HOME)
 

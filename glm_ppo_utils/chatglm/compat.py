@@ -1,23 +1,33 @@
 """Make published ChatGLM code behave under a transformers it was not written for."""
 
+import warnings
 from types import MethodType
+from typing import Any
 
 import torch
 import transformers
 from packaging.version import Version
 from torch import nn
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 # The first and the last version of transformers that `patch_generation` was tested with.
 PATCH_TESTED = ("4.40.0", "4.52.4")
 
 
-def patch_generation(model: nn.Module, tokenizer: object = None) -> None:
-    """Let ChatGLM's code of 2023-12 generate under newer versions of transformers.
+def base_model(model: Any) -> Any:
+    """The transformers model inside TRL's wrapper and PEFT's, or the model itself."""
+    model = getattr(model, "pretrained_model", model)
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def patch_generation(model: Any, tokenizer: Any = None) -> None:
+    """Let ChatGLM's code generate under a transformers that it was not written for.
 
     Two things of this one model and tokenizer are changed, in memory only: the cache is read from
     the model's output instead of through a private method of transformers, and the tokenizer
-    drops the argument ``padding_side``, which its ``_pad`` does not know. The pin is the safer
-    fix: this one is for who cannot pin.
+    drops the argument ``padding_side``, which its ``_pad`` does not know. It helps code that is
+    too old for this transformers, and also code that is too new for it (GLM-4's of August 2024
+    under 4.40.0). The pin is the safer fix: this one is for who cannot pin.
 
     Parameters
     ----------
@@ -37,14 +47,13 @@ def patch_generation(model: nn.Module, tokenizer: object = None) -> None:
             f"patch_generation was tested with transformers {first} to {last}, and this is "
             f"{transformers.__version__}; install one of those"
         )
-    model = getattr(model, "pretrained_model", model)
-    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    model = base_model(model)
     model._update_model_kwargs_for_generation = MethodType(next_step, model)
     if tokenizer is not None:
         tokenizer._pad = MethodType(_pad_left, tokenizer)
 
 
-def next_step(self, outputs, model_kwargs: dict, *args, **kwargs) -> dict:
+def next_step(self: Any, outputs: Any, model_kwargs: dict, *args: object, **kwargs: object) -> dict:
     """What the next generation step starts from; the cache comes straight from the output."""
     model_kwargs["past_key_values"] = outputs.past_key_values
     if "attention_mask" in model_kwargs:
@@ -57,13 +66,67 @@ def next_step(self, outputs, model_kwargs: dict, *args, **kwargs) -> dict:
     return model_kwargs
 
 
-def _pad_left(self, *args, padding_side: str | None = None, **kwargs) -> dict:
+def _pad_left(self: Any, *args: Any, padding_side: str | None = None, **kwargs: Any) -> dict:
     if padding_side not in (None, "left"):
         raise ValueError(f"ChatGLM pads on the left only, not on the {padding_side}")
     return type(self)._pad(self, *args, **kwargs)
 
 
-def gradient_checkpointing_is_on(model: nn.Module) -> bool:
+def generation_misfit(model: Any) -> str | None:
+    """Why the model's own code would fail at the second token of an answer; None if it would not.
+
+    The code's ``_update_model_kwargs_for_generation`` is called once with a made-up output and has
+    to hand on the cache in it. Code from before transformers 4.42 stores whatever a private method
+    of transformers returns; code from after it takes a pair (name, cache) apart.
+
+    Parameters
+    ----------
+    model
+        Any causal language model, alone or inside PEFT or TRL's value-head model.
+    """
+    model = base_model(model)
+    update = model._update_model_kwargs_for_generation
+    if update.__module__.startswith("transformers."):
+        return None
+    version = transformers.__version__
+    caches = tuple(torch.zeros(1) for _ in range(3))
+    try:
+        kept = update(CausalLMOutputWithPast(past_key_values=caches), {})["past_key_values"]
+    except ValueError:
+        return (
+            "its code takes the cache as a pair (name, cache), which transformers returns from "
+            f"4.42 on, and this is {version}: 'too many values to unpack'. Take a revision of the "
+            "code from before July 2024, or transformers 4.42"
+        )
+    except (AttributeError, TypeError) as error:
+        reason = str(error)
+    else:
+        if kept is caches:
+            return None
+        reason = "too many values to unpack"
+    return (
+        f"its code was written for transformers up to 4.41, and this is {version}: '{reason}'. "
+        "Take transformers 4.40.0, or a later revision of the code"
+    )
+
+
+def fit_generation(model: Any, name: str) -> None:
+    """Patch a model whose code and transformers do not fit, and say so in one line."""
+    misfit = generation_misfit(model)
+    if misfit is None:
+        return
+    try:
+        patch_generation(model)
+    except RuntimeError as error:
+        warnings.warn(f"{name} cannot generate: {misfit}; {error}", stacklevel=3)
+    else:
+        warnings.warn(
+            f"{name} was patched in memory by patch_generation: {misfit}, to do without the patch",
+            stacklevel=3,
+        )
+
+
+def gradient_checkpointing_is_on(model: Any) -> bool:
     """Whether a training step really recomputes its layers.
 
     ``gradient_checkpointing_enable()`` never complains, but does nothing on revisions of ChatGLM's

@@ -48,21 +48,21 @@ class ChatGLMConfig(PretrainedConfig):
 
     def __init__(
         self,
-        num_layers=28,
-        padded_vocab_size=65024,
-        hidden_size=4096,
-        ffn_hidden_size=13696,
-        kv_channels=128,
-        num_attention_heads=32,
-        multi_query_group_num=2,
-        seq_length=8192,
-        layernorm_epsilon=1e-5,
-        hidden_dropout=0.0,
-        attention_dropout=0.0,
-        rope_ratio=1,
-        initializer_range=0.02,
-        **kwargs,
-    ):
+        num_layers: int = 28,
+        padded_vocab_size: int = 65024,
+        hidden_size: int = 4096,
+        ffn_hidden_size: int = 13696,
+        kv_channels: int = 128,
+        num_attention_heads: int = 32,
+        multi_query_group_num: int = 2,
+        seq_length: int = 8192,
+        layernorm_epsilon: float = 1e-5,
+        hidden_dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        rope_ratio: float = 1,
+        initializer_range: float = 0.02,
+        **kwargs: object,
+    ) -> None:
         self.num_layers = num_layers
         self.vocab_size = padded_vocab_size
         self.padded_vocab_size = padded_vocab_size

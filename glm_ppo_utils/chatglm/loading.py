@@ -1,66 +1,51 @@
-"""Load a policy, show TRL its head, and put its values into TRL's layout.
+"""Load tokenizers and policies: from the hub, from a folder, from a saved LoRA adapter.
 
-The three things that stand between ChatGLM and TRL's PPO are dealt with here: the head that TRL
-looks for under another name, the values that come out transposed, and the revision of the
-published code that the pinned transformers understands. GPT-2 or Llama pass through the same
-functions untouched.
+Every load runs the code that the pinned transformers understands, and ends in a model that TRL can
+wrap or in one line that says what is missing.
 """
 
-import atexit
-import errno
+import copy
 import json
-import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
-from functools import lru_cache
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from huggingface_hub import constants as hub
-from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors import SafetensorError, safe_open
-from torch import nn
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import __version__ as peft_version
+from safetensors import safe_open
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    dynamic_module_utils,
 )
-from trl import AutoModelForCausalLMWithValueHead
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-from .errors import CheckpointError
-from .saving import verify_checksums
+from glm_ppo_utils.errors import BadInput
 
-GB = 1e9
+from .compat import fit_generation
+from .configuration_chatglm import ChatGLMConfig
+from .head import expose_head
+from .hub import (
+    CheckpointError,
+    check_disk,
+    check_vintage,
+    code_revision,
+    one_line_errors,
+    remote_code,
+    resolve,
+    some,
+)
+from .modeling_chatglm import ChatGLMForConditionalGeneration
+from .saving import accept_fixed_tokens, verify_checksums
 
-
-@dataclass(frozen=True)
-class Published:
-    """A checkpoint on the hub: the revision whose code runs here, and its size in bytes."""
-
-    revision: str
-    size: float
-    verified: bool = True
-
-
-# chatglm3-6b: the code of 2023-12-07; 6.24e9 parameters of 2 bytes. The hash of glm-4-9b-chat is
-# from before its code was changed for newer transformers, but could not be checked on the hub.
-_CHATGLM3 = Published("456aa875cf1f46623006edaa23103774ea9c0eae", 12.5 * GB)
-_GLM4 = Published("1ff770585cbf3c1ece419f34f8161c88c7e9a224", 18.8 * GB, verified=False)
-PUBLISHED = {
-    "THUDM/chatglm3-6b": _CHATGLM3,
-    "zai-org/chatglm3-6b": _CHATGLM3,
-    "THUDM/glm-4-9b-chat": _GLM4,
-    "zai-org/glm-4-9b-chat": _GLM4,
-}
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 ADAPTER = "adapter_config.json"
-REMOTE = dynamic_module_utils.TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 
 def load_tokenizer(
@@ -68,14 +53,77 @@ def load_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint folder or of a checkpoint on the hub.
 
+    It pads on the left whatever its files say, because an answer continues from the last position.
+
+    Parameters
+    ----------
+    name_or_path, revision
+        As for `load_policy`.
+
     Raises
     ------
     CheckpointError
         If it is not there or cannot be read.
     """
-    name, revision = _resolve(name_or_path, revision)
-    with _one_line_errors(name), _remote_code():
-        return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=True)
+    name, revision = resolve(name_or_path, revision)
+    options = {"revision": revision, "padding_side": "left"}
+    with one_line_errors(name), remote_code():
+        auto_map = get_tokenizer_config(name, revision=revision).get("auto_map", {})
+        classes = auto_map.get("AutoTokenizer") if isinstance(auto_map, dict) else auto_map
+        if not classes:
+            return AutoTokenizer.from_pretrained(name, trust_remote_code=True, **options)
+        reference = classes[1] or classes[0]  # the fast class, if there is one
+        own_code = code_revision(reference, name, revision)
+        cls = get_class_from_dynamic_module(reference, name, code_revision=own_code)
+        cls.register_for_auto_class()
+        accept_fixed_tokens(cls)
+        tokenizer = cls.from_pretrained(name, **options)
+    if len(tokenizer.get_vocab()) < tokenizer.vocab_size:
+        tokenizer.add_tokens = _no_new_tokens.__get__(tokenizer)
+    return tokenizer
+
+
+def _no_new_tokens(tokenizer: Any, new_tokens: object, special_tokens: bool = False) -> int:
+    """In the place of ``add_tokens`` where the published code would give ids twice."""
+    taken = len(tokenizer.get_vocab())
+    raise BadInput(
+        f"{type(tokenizer).__name__} would give {new_tokens!r} an id that is taken: it counts "
+        f"{taken} tokens and uses ids up to {tokenizer.vocab_size - 1}; train on the tokens there "
+        "are, or add pieces to the vocabulary file"
+    )
+
+
+def check_checkpoint(name_or_path: str | Path, revision: str | None = None) -> None:
+    """Find out before any work whether a checkpoint is there, complete and of a kind that runs.
+
+    Of a checkpoint on the hub this reads the configuration and compares its size with the disk.
+
+    Parameters
+    ----------
+    name_or_path, revision
+        As for `load_policy`.
+
+    Raises
+    ------
+    CheckpointError
+        As `load_policy` would.
+    """
+    name, revision = resolve(name_or_path, revision)
+    with one_line_errors(name):
+        if (Path(name) / ADAPTER).is_file():
+            config, revision = _adapter_base(Path(name), revision)
+            check_checkpoint(str(config.base_model_name_or_path), revision)
+        else:
+            _check(name, revision)
+
+
+def _check(name: str, revision: str | None) -> dict:
+    """The content of ``config.json``, when nothing speaks against loading the checkpoint."""
+    check_disk(name, revision)
+    _check_folder(name)
+    config, _ = PretrainedConfig.get_config_dict(name, revision=revision)
+    check_vintage(name, config)
+    return config
 
 
 def load_policy(
@@ -87,14 +135,18 @@ def load_policy(
 ) -> PreTrainedModel | PeftModel:
     """A causal language model with a working ``lm_head``, ready for `add_value_head`.
 
+    Where the model's own code and the installed transformers do not fit, generation is patched
+    by `patch_generation`, with a warning that says which version or revision would fit.
+
     Parameters
     ----------
     name_or_path
         A checkpoint folder, the folder of a saved LoRA adapter, or a name on the hub such as
         ``THUDM/chatglm3-6b``.
     revision
-        Commit on the hub. By default the one in `PUBLISHED`, because later commits carry code for
-        other versions of transformers.
+        Commit on the hub; of the code, for a folder that takes its code from there. By default the
+        one in `PUBLISHED`, because later commits carry code for other versions of transformers. It
+        is stored with a LoRA adapter.
     dtype
         By default float32 on a CPU and bfloat16 on a GPU, whatever the configuration says:
         ChatGLM's says float16, which a CPU hardly computes with.
@@ -108,21 +160,30 @@ def load_policy(
     Raises
     ------
     CheckpointError
-        If the checkpoint is missing, damaged or incomplete, the hub cannot be reached, or disk or
-        memory do not suffice.
-    ValueError
-        If the LoRA configuration asks for a copy of ``lm_head``, which PEFT would ignore.
+        If the checkpoint is missing, damaged or incomplete, of a kind that does not run here, the
+        hub cannot be reached, or disk or memory do not suffice.
+    BadInput
+        If `dtype` is unknown, or `lora` is not a LoRA configuration, asks for a copy of
+        ``lm_head``, which PEFT would ignore, or is given for what is an adapter already.
     """
-    name, revision = _resolve(name_or_path, revision)
+    name, revision = resolve(name_or_path, revision)
     dtype = _dtype(dtype)
     if (Path(name) / ADAPTER).is_file():
-        return _load_adapter(Path(name), dtype, device_map)
-    _check_disk(name, revision)
-    with _one_line_errors(name), _remote_code():
-        _check_folder(name)
+        if lora is not None:
+            raise BadInput(
+                f"{name} is a LoRA adapter already; leave lora out to train it on, or load its "
+                "base model with a new one"
+            )
+        return _load_adapter(Path(name), revision, dtype, device_map)
+    with one_line_errors(name), remote_code():
+        config = _check(name, revision)
+        own_code = revision
+        if reference := config.get("auto_map", {}).get("AutoModelForCausalLM"):
+            own_code = code_revision(reference, name, revision)
         model, info = AutoModelForCausalLM.from_pretrained(
             name,
             revision=revision,
+            code_revision=own_code,
             torch_dtype=dtype,
             device_map=device_map,
             trust_remote_code=True,
@@ -130,150 +191,103 @@ def load_policy(
         )
         if info["missing_keys"]:
             raise CheckpointError(
-                f"{name} lacks the weights of {_some(info['missing_keys'])}; "
+                f"{name} lacks the weights of {some(info['missing_keys'])}; "
                 "copy the checkpoint again, or check that its config.json belongs to it"
             )
         if device_map is None and torch.cuda.is_available():
             model = model.to("cuda")
+    _check_offload(name, model)
     expose_head(model)
-    return model if lora is None else get_peft_model(model, _lora_config(lora, model))
+    fit_generation(model, name)
+    if lora is None:
+        return model
+    return get_peft_model(model, _lora_config(lora, model, own_code or revision))
 
 
-def expose_head(model: nn.Module) -> None:
-    """Give ChatGLM's class a read-only ``lm_head``, which is the output layer it already has.
-
-    A property holds no parameter: the state dict, saved checkpoints, deep copies and adapters are
-    what they were. Other models are left alone.
-    """
-    model = _base(model)
-    has_head = any(hasattr(model, name) for name in ("lm_head", "embed_out"))
-    if has_head or not hasattr(getattr(model, "transformer", None), "output_layer"):
-        return
-    cls = type(model)
-    cls.lm_head = property(_output_layer, doc="ChatGLM's output layer, under TRL's name for it.")
-    cls.get_output_embeddings = _output_layer
-
-
-def _output_layer(model: nn.Module) -> nn.Module:
-    return model.transformer.output_layer
-
-
-class SequenceFirstValueHead(AutoModelForCausalLMWithValueHead):
-    """TRL's model with a value head, for a model whose hidden states are sequence-first.
-
-    TRL applies the value head to the hidden states as they come, so that ChatGLM's values are
-    ``[sequence, batch]`` beside logits of ``[batch, sequence, vocabulary]``. Here both are
-    batch-first.
-    """
-
-    def forward(self, *args, **kwargs):
-        """As in TRL: ``(logits, loss, values[, past])``, values ``[batch, sequence]``."""
-        logits, loss, values, *past = super().forward(*args, **kwargs)
-        return logits, loss, values.transpose(0, 1), *past
-
-
-def add_value_head(
-    model: PreTrainedModel | PeftModel, **options
-) -> AutoModelForCausalLMWithValueHead:
-    """Wrap a policy for TRL's PPO, with values ``[batch, sequence]`` whatever the model's layout.
-
-    Parameters
-    ----------
-    model
-        A model from `load_policy`, or any causal language model, with or without LoRA.
-    options
-        Of TRL's value head, such as ``summary_dropout_prob`` (TRL's default is 0.1).
-
-    Returns
-    -------
-    AutoModelForCausalLMWithValueHead
-        TRL's own class for batch-first models, `SequenceFirstValueHead` for ChatGLM2 and 3.
-    """
-    expose_head(model)
-    sequence_first = hidden_states_are_sequence_first(model)
-    wrapper = SequenceFirstValueHead if sequence_first else AutoModelForCausalLMWithValueHead
-    return wrapper.from_pretrained(model, **options)
-
-
-@torch.no_grad()
-def hidden_states_are_sequence_first(model: nn.Module) -> bool:
-    """Whether hidden states are ``[sequence, batch, hidden]``, found by trying it once.
-
-    The batch tried has two rows of three tokens. A look at the sizes at run time could not tell
-    the layouts apart in a batch as long as it is wide.
-
-    Raises
-    ------
-    ValueError
-        If the hidden states have neither layout.
-    """
-    device = next(model.parameters()).device
-    input_ids = torch.zeros(2, 3, dtype=torch.long, device=device)
-    training = model.training
-    model.eval()
-    try:
-        states = model(input_ids=input_ids, output_hidden_states=True).hidden_states[-1]
-    finally:
-        model.train(training)
-    shape = tuple(states.shape[:2])
-    if shape not in ((2, 3), (3, 2)):
-        raise ValueError(
-            f"{type(_base(model)).__name__} turns 2 rows of 3 tokens into hidden states of shape "
-            f"{tuple(states.shape)}; expected (2, 3, hidden) or (3, 2, hidden)"
+def _check_offload(name: str, model: Any) -> None:
+    """Refuse what TRL would refuse later: parts of a spread-out model that lie on no GPU."""
+    places = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
+    if places & {"cpu", "disk"}:
+        raise CheckpointError(
+            f"{name} does not fit on the GPUs: device_map puts parts of it on "
+            f"{' and '.join(sorted(places & {'cpu', 'disk'}))}, and TRL's value head takes none "
+            "from there; use larger GPUs, or leave device_map out"
         )
-    return shape == (3, 2)
 
 
-def _base(model: nn.Module) -> nn.Module:
-    """The transformers model inside a PEFT model."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
-
-
-def _lora_config(lora: LoraConfig | Mapping | object, model: PreTrainedModel) -> LoraConfig:
+def _lora_config(
+    lora: LoraConfig | Mapping | object, model: PreTrainedModel, revision: str | None = None
+) -> LoraConfig:
     """A ``LoraConfig`` from one, or from its arguments, checked for what PEFT ignores."""
-    if not isinstance(lora, LoraConfig):
-        arguments = asdict(lora) if is_dataclass(lora) else dict(lora)
-        lora = LoraConfig(**{"task_type": "CAUSAL_LM", **arguments})
+    if isinstance(lora, PeftConfig):
+        _check_lora(lora)
+        lora = copy.deepcopy(lora)
+    else:
+        arguments = asdict(lora) if is_dataclass(lora) else dict(lora)  # type: ignore
+        try:
+            lora = LoraConfig(**arguments)
+        except TypeError as error:
+            raise BadInput(f"lora is not understood ({error}); see peft.LoraConfig") from error
+    lora.task_type = "CAUSAL_LM"
+    lora.revision = lora.revision or revision
     is_chatglm = model.config.model_type == "chatglm"
     if is_chatglm and "lm_head" in (lora.modules_to_save or ()):
-        raise ValueError(
+        raise BadInput(
             "modules_to_save names lm_head, which PEFT would silently ignore: on ChatGLM the "
             "module is called output_layer"
         )
     return lora
 
 
-def _load_adapter(folder: Path, dtype: torch.dtype, device_map: str | dict | None) -> PeftModel:
-    """The base model that a saved adapter names, with the adapter on it, trainable."""
-    with _one_line_errors(str(folder)):
-        config = json.loads((folder / ADAPTER).read_text())
-    base = load_policy(
-        config["base_model_name_or_path"], config.get("revision"), dtype, device_map=device_map
-    )
-    with _one_line_errors(str(folder)):
-        verify_checksums(folder)
-        return PeftModel.from_pretrained(base, folder, is_trainable=True)
-
-
-def _resolve(name_or_path: str | Path, revision: str | None) -> tuple[str, str | None]:
-    """Absolute path or hub name, and the revision to ask for."""
-    name = str(name_or_path)
-    if Path(name).is_dir():
-        return os.path.abspath(name), None
-    if isinstance(name_or_path, Path) or name.startswith((".", "~", os.sep)) or name.count("/") > 1:
-        raise CheckpointError(
-            f"there is no checkpoint folder {name}; check the path, or make it (notebook 02 does)"
+def _check_lora(config: PeftConfig) -> None:
+    """Refuse adapters of another kind, or for another task, than PPO can train here."""
+    if config.peft_type != "LORA" or config.task_type not in (None, "CAUSAL_LM"):
+        raise BadInput(
+            f"the adapter is {config.peft_type} for {config.task_type}, and only LORA for "
+            "CAUSAL_LM is supported; prefixes and prompts do not fit ChatGLM's cache"
         )
-    published = PUBLISHED.get(name)
-    return name, revision or (published.revision if published else None)
+
+
+def _adapter_base(folder: Path, revision: str | None) -> tuple[PeftConfig, str | None]:
+    """The configuration of a saved adapter, and the revision of the base model it names."""
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+    except TypeError as error:  # a key of a later version
+        raise CheckpointError(
+            f"{folder / ADAPTER} was written by a later PEFT than {peft_version} ({error}); "
+            "delete what it does not know, if it is null or false there"
+        ) from error
+    _check_lora(config)
+    config.task_type = "CAUSAL_LM"  # or PEFT wraps the model without `generate`
+    revision = revision or config.revision
+    return config, revision
+
+
+def _load_adapter(
+    folder: Path, revision: str | None, dtype: torch.dtype, device_map: str | dict | None
+) -> PeftModel:
+    """The base model that a saved adapter names, with the adapter on it, trainable."""
+    with one_line_errors(str(folder)):
+        config, revision = _adapter_base(folder, revision)
+    base = load_policy(str(config.base_model_name_or_path), revision, dtype, device_map=device_map)
+    with one_line_errors(str(folder)):
+        verify_checksums(folder)
+        return PeftModel.from_pretrained(base, folder, is_trainable=True, config=config)
 
 
 def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
+    gpu = torch.cuda.is_available()
     if dtype is None:
-        return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+        return torch.bfloat16 if gpu else torch.float32
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(found, torch.dtype):
-        raise ValueError(f"dtype {dtype!r} is unknown; give float32, bfloat16 or float16")
+        raise BadInput(f"dtype {dtype!r} is unknown; give float32 or bfloat16")
+    if found == torch.bfloat16 and not gpu and not torch.cpu._is_avx512_bf16_supported():
+        warnings.warn(
+            "this CPU has no instructions for bfloat16, which is about 100 times slower than "
+            "float32 here; take dtype float32",
+            stacklevel=3,
+        )
     return found
 
 
@@ -296,132 +310,28 @@ def _check_folder(name: str) -> None:
         shards = set(json.loads(index.read_text())["weight_map"].values())
         lost = sorted(shard for shard in shards if not (folder / shard).is_file())
         if lost:
-            raise CheckpointError(f"{folder} lacks {_some(lost)}: its weights are incomplete")
+            raise CheckpointError(f"{folder} lacks {some(lost)}: its weights are incomplete")
     for path in folder.glob("*.safetensors"):
-        with safe_open(path, framework="pt"):
+        with safe_open(path, framework="pt"):  # type: ignore[attr-defined]
             pass  # reads the header and compares the file's length with it
     verify_checksums(folder)
 
 
-def _check_disk(name: str, revision: str | None) -> None:
-    """Before a download: say how large it is, and stop if it does not fit."""
-    published = PUBLISHED.get(name)
-    if published is None or Path(name).is_dir():
-        return
-    cache = Path(hub.HF_HUB_CACHE)
-    snapshot = cache / f"models--{name.replace('/', '--')}" / "snapshots" / str(revision)
-    missing = published.size - sum(f.stat().st_size for f in snapshot.glob("*") if f.is_file())
-    if missing < 0.01 * published.size or hub.HF_HUB_OFFLINE:
-        return
-    free = _free_bytes(cache)
-    size = f"{missing / GB:.1f} GB"
-    if missing > free:
-        raise CheckpointError(
-            f"{name} needs {size} in {cache}, where {free / GB:.1f} GB are free; "
-            "free space, or set HF_HOME to a larger disk"
-        )
-    print(f"{name}: {size} to download to {cache} ({free / GB:.1f} GB free)", flush=True)
-    if not published.verified and revision == published.revision:
-        print(f"{name}: the default revision {revision[:8]} was not tried on the hub", flush=True)
+def random_policy(
+    config: ChatGLMConfig,
+    dtype: torch.dtype | str | None = None,
+    lora: Mapping | None = None,
+    seed: int = 0,
+) -> PreTrainedModel | PeftModel:
+    """A policy as `load_policy` returns it, with random weights made on its device.
 
-
-def _free_bytes(folder: Path) -> int:
-    """Free space of the disk that `folder` is on, or would be made on."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
-@contextmanager
-def _one_line_errors(name: str) -> Iterator[None]:
-    """Turn what transformers and its dependencies raise into one line that says what to do."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-        raise CheckpointError(_out_of_memory(name)) from error
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"the weights in {name} are damaged or cut short ({error}); copy them again"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise CheckpointError(
-            f"a JSON file in {name} is damaged ({error}); copy it again"
-        ) from error
-    except OSError as error:
-        raise CheckpointError(_os_error(name, error)) from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error):
-            raise CheckpointError(_out_of_memory(name)) from error
-        if "size mismatch" in str(error):
-            raise CheckpointError(
-                f"the weights in {name} have other shapes than its config.json says; "
-                "the two files do not belong together"
-            ) from error
-        if "could not parse ModelProto" in str(error):
-            raise CheckpointError(
-                f"tokenizer.model in {name} is damaged; copy the folder again or make it anew"
-            ) from error
-        raise
-
-
-def _out_of_memory(name: str) -> str:
-    published = PUBLISHED.get(name)
-    size = f" ({published.size / GB:.1f} GB in half precision)" if published else ""
-    return f"{name} does not fit into memory{size}; use a larger GPU, or dtype='bfloat16'"
-
-
-def _os_error(name: str, error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return f"the disk is full: {name} cannot be stored in {hub.HF_HUB_CACHE}; free space"
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-    if Path(name).is_dir():
-        return f"{name} cannot be loaded ({first_line}); copy the folder again or make it anew"
-    return (
-        f"{name} is not in {hub.HF_HUB_CACHE} and cannot be fetched from the hub; go online, "
-        f"check the name, or pass a folder that holds it ({first_line})"
-    )
-
-
-@contextmanager
-def _remote_code() -> Iterator[None]:
-    """Import the code of a checkpoint from a place of its own.
-
-    transformers copies the code to a cache that all processes share and imports it, under the
-    folder's name, into the same module every time: of two folders called ``policy``, one would
-    change the code of the other's model. Here each load has its own copy and its own modules, and
-    nothing is written to the user's cache.
+    It writes nonsense. Its memory and speed are those of trained weights, except that its answers
+    hardly ever end before the length limit.
     """
-    cache = tempfile.mkdtemp(dir=_code_folder())
-    before = {key: sys.modules.pop(key) for key in list(sys.modules) if _is_remote(key)}
-    shared, dynamic_module_utils.HF_MODULES_CACHE = dynamic_module_utils.HF_MODULES_CACHE, cache
-    sys.path.insert(0, cache)
-    try:
-        yield
-    finally:
-        sys.path.remove(cache)
-        dynamic_module_utils.HF_MODULES_CACHE = shared
-        # The new modules stay: saving a model looks them up. Their common parent does not, as it
-        # would hide the shared cache from a later `from_pretrained` of the user's own.
-        sys.modules.pop(REMOTE, None)
-        for key, value in before.items():
-            sys.modules.setdefault(key, value)
-
-
-def _is_remote(module: str) -> bool:
-    return module.split(".")[0] == REMOTE
-
-
-@lru_cache(maxsize=1)
-def _code_folder() -> str:
-    """Where this process keeps the code of checkpoints; removed when it ends."""
-    folder = tempfile.mkdtemp(prefix="chatglm-code-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def _some(names: list[str]) -> str:
-    """The first names of a list, and how many more there are."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+    config.torch_dtype = _dtype(dtype)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with torch.random.fork_rng(), torch.device(device):
+        torch.manual_seed(seed)
+        model = ChatGLMForConditionalGeneration(config).to(config.torch_dtype).eval()
+    expose_head(model)
+    return model if lora is None else get_peft_model(model, _lora_config(lora, model))

@@ -111,9 +111,9 @@ class SelfAttention(nn.Module):
         query, key = turned.split([heads, groups], dim=2)
         value = mixed[:, :, heads + groups :]
         if kv_cache is not None:
-            past_key, past_value = kv_cache
-            key = torch.cat([past_key, key])
-            value = torch.cat([past_value, value])
+            cache_k, cache_v = kv_cache
+            key = torch.cat([cache_k, key])
+            value = torch.cat([cache_v, value])
         context = F.scaled_dot_product_attention(
             query.permute(1, 2, 0, 3),
             key.permute(1, 2, 0, 3),
@@ -223,16 +223,16 @@ class ChatGLMPreTrainedModel(PreTrainedModel):
         """Normal weights, zero biases, unit norms. The published code leaves this empty."""
         if isinstance(module, nn.Linear | nn.Embedding):
             module.weight.data.normal_(0.0, self.config.initializer_range)
-            if getattr(module, "bias", None) is not None:
-                module.bias.data.zero_()
-        elif isinstance(module, RMSNorm):
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            module.bias.data.zero_()
+        if isinstance(module, RMSNorm):
             module.weight.data.fill_(1.0)
 
     def _set_gradient_checkpointing(self, module: nn.Module, value: bool = False) -> None:
         # transformers recognises this older form by its `value` argument. No isinstance: importing
         # the code of a second checkpoint may have replaced the class under its name.
         if hasattr(module, "gradient_checkpointing"):
-            module.gradient_checkpointing = value
+            module.gradient_checkpointing = value  # type: ignore[assignment]
 
     def get_masks(
         self,
@@ -408,7 +408,7 @@ class ChatGLMForConditionalGeneration(ChatGLMPreTrainedModel):
         position_ids: torch.Tensor | None = None,
         use_cache: bool | None = None,
         is_first_forward: bool = True,
-        **kwargs,
+        **kwargs: object,
     ) -> dict:
         """Arguments of ``forward`` for one generation step: all tokens first, then the last one."""
         if position_ids is None:
@@ -486,6 +486,6 @@ class ChatGLMForConditionalGeneration(ChatGLMPreTrainedModel):
     ) -> tuple[LayerCache, ...]:
         """The caches in the order of the surviving beams; the batch is dimension 1."""
         return tuple(
-            tuple(part.index_select(1, beam_idx.to(part.device)) for part in layer)
-            for layer in past
+            (k.index_select(1, beam_idx.to(k.device)), v.index_select(1, beam_idx.to(v.device)))
+            for k, v in past
         )

@@ -7,18 +7,19 @@ the published ChatGLM3, with nothing of this package installed.
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from glm_ppo_utils import atomic
+
+from .compat import base_model
 from .configuration_chatglm import ChatGLMConfig
-from .errors import CheckpointError
+from .hub import CheckpointError
 from .modeling_chatglm import ChatGLMForConditionalGeneration
 from .tokenization_chatglm import ChatGLMTokenizer
 
@@ -70,7 +71,7 @@ def write_checkpoint(
 
 
 def save_checkpoint(
-    model: nn.Module, tokenizer: PreTrainedTokenizerBase | None, folder: Path | str
+    model: Any, tokenizer: PreTrainedTokenizerBase | None, folder: Path | str
 ) -> Path:
     """Save any policy of this series, with its code, in one step that a crash cannot halve.
 
@@ -88,15 +89,25 @@ def save_checkpoint(
         If the folder cannot be written.
     """
     model = getattr(model, "pretrained_model", model)
-    with _replacing(Path(folder)) as scratch:
-        model.save_pretrained(scratch)
-        if tokenizer is not None:
-            tokenizer.save_pretrained(scratch)
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        if base.config.model_type == ChatGLMConfig.model_type:
-            _add_code(scratch, base, tokenizer)
-        _write_checksums(scratch)
+    try:
+        with atomic.replacing(folder) as scratch:
+            _write(model, tokenizer, scratch)
+    except OSError as error:
+        raise CheckpointError(
+            f"checkpoint {folder} cannot be written ({error.strerror or error}); "
+            "free space or choose another folder"
+        ) from error
     return Path(folder)
+
+
+def _write(model: Any, tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> None:
+    model.save_pretrained(folder)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+    base = base_model(model)
+    if base.config.model_type == ChatGLMConfig.model_type:
+        _add_code(folder, base, tokenizer)
+    _write_checksums(folder)
 
 
 def verify_checksums(folder: Path) -> None:
@@ -131,18 +142,32 @@ def _add_code(
     _edit_json(folder / "config.json", auto_map=AUTO_MAP, _name_or_path=None)
     if tokenizer is not None:
         name = f"tokenization_chatglm.{type(tokenizer).__name__}"
-        changes = {"auto_map": {"AutoTokenizer": [name, None]}, **_unsettable(tokenizer)}
-        _edit_json(folder / "tokenizer_config.json", **changes)
+        fixed = dict.fromkeys(fixed_tokens(type(tokenizer)))
+        _edit_json(
+            folder / "tokenizer_config.json", auto_map={"AutoTokenizer": [name, None]}, **fixed
+        )
 
 
-def _unsettable(tokenizer: PreTrainedTokenizerBase) -> dict[str, None]:
-    """The special tokens that a tokenizer's code fixes, to be left out of its configuration.
+def fixed_tokens(cls: type) -> list[str]:
+    """The special tokens that a tokenizer's code fixes: properties that cannot be set.
 
-    ChatGLM's published tokenizer has ``eos_token`` and others as properties without setters. It
-    saves them all the same, and then fails to load what it saved.
+    ChatGLM's published tokenizer has ``eos_token`` and others so. It saves them all the same, and
+    then fails to load what it saved.
     """
-    own = {name: getattr(type(tokenizer), name) for name in tokenizer.SPECIAL_TOKENS_ATTRIBUTES}
-    return {k: None for k, p in own.items() if isinstance(p, property) and p.fset is None}
+    names = PreTrainedTokenizerBase.SPECIAL_TOKENS_ATTRIBUTES
+    own = {name: getattr(cls, name, None) for name in names}
+    unset = (None, _ignore)
+    return [k for k, p in own.items() if isinstance(p, property) and p.fset in unset]
+
+
+def accept_fixed_tokens(cls: type) -> None:
+    """Let a tokenizer's class take the special tokens that it has saved, and ignore them."""
+    for name in fixed_tokens(cls):
+        setattr(cls, name, property(getattr(cls, name).fget, _ignore))
+
+
+def _ignore(tokenizer: object, value: object) -> None:
+    """The setter of a special token that the tokenizer's code fixes."""
 
 
 def _code_of(cls: type) -> list[Path]:
@@ -155,7 +180,7 @@ def _code_of(cls: type) -> list[Path]:
     for ancestor in cls.__mro__:
         if ancestor.__module__.rpartition(".")[2] in modules:
             # Where the function was compiled from; the module of that name may be another by now.
-            home = Path(ancestor.__init__.__code__.co_filename).parent
+            home = Path(ancestor.__init__.__code__.co_filename).parent  # type: ignore[misc]
             ours = home == Path(__file__).parent
             return [home / name for name in CODE_FILES] if ours else _remote_files(home)
     return []
@@ -184,26 +209,3 @@ def _sha256(path: Path) -> str:
         while block := file.read(1 << 24):
             digest.update(block)
     return digest.hexdigest()
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """A scratch folder that takes the place of `folder` if the block ends without an error."""
-    folder = Path(os.path.abspath(folder))
-    scratch = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
-    old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
-    try:
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        yield scratch
-        if folder.exists():
-            folder.rename(old)
-        scratch.rename(folder)
-    except OSError as error:
-        raise CheckpointError(
-            f"checkpoint {folder} cannot be written ({error.strerror or error}); "
-            "free space or choose another folder"
-        ) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

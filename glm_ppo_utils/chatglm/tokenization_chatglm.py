@@ -10,7 +10,8 @@ import shutil
 from pathlib import Path
 
 from sentencepiece import SentencePieceProcessor
-from transformers import PreTrainedTokenizer
+from transformers import BatchEncoding, PreTrainedTokenizer
+from transformers.utils import PaddingStrategy
 
 PREFIX = ["[gMASK]", "sop"]
 ROLES = ["<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"]
@@ -35,7 +36,7 @@ class ChatGLMTokenizer(PreTrainedTokenizer):
     vocab_files_names = {"vocab_file": "tokenizer.model"}
     model_input_names = ["input_ids", "attention_mask", "position_ids"]
 
-    def __init__(self, vocab_file, **kwargs):
+    def __init__(self, vocab_file: str | Path, **kwargs: object) -> None:
         self.vocab_file = vocab_file
         self.pieces = SentencePieceProcessor(model_file=str(vocab_file))
         self.command_ids = self._find_commands()
@@ -54,7 +55,7 @@ class ChatGLMTokenizer(PreTrainedTokenizer):
 
     # -- vocabulary ---------------------------------------------------------------------------
 
-    def _find_commands(self):
+    def _find_commands(self) -> dict[str, int]:
         """Ids of the command tokens: reserved pieces, or numbers after the last piece."""
         ids = {name: self.pieces.piece_to_id(name) for name in COMMANDS}
         ids = {name: i for name, i in ids.items() if self.pieces.is_control(i)}
@@ -62,25 +63,25 @@ class ChatGLMTokenizer(PreTrainedTokenizer):
         return {**ids, **{n: self.pieces.get_piece_size() + i for i, n in enumerate(appended)}}
 
     @property
-    def vocab_size(self):
+    def vocab_size(self) -> int:
         return max(self.pieces.get_piece_size(), max(self.command_names) + 1)
 
-    def get_vocab(self):
+    def get_vocab(self) -> dict[str, int]:
         vocab = {self.pieces.id_to_piece(i): i for i in range(self.pieces.get_piece_size())}
         return {**vocab, **self.command_ids}
 
-    def _convert_token_to_id(self, token):
+    def _convert_token_to_id(self, token: str) -> int:
         command = self.command_ids.get(token)
         return self.pieces.piece_to_id(token) if command is None else command
 
-    def _convert_id_to_token(self, index):
+    def _convert_id_to_token(self, index: int) -> str:
         if index in self.command_names:
             return self.command_names[index]
         # The embedding may be padded beyond the vocabulary: such ids decode to nothing.
         known = 0 <= index < self.pieces.get_piece_size()
         return self.pieces.id_to_piece(index) if known else self.unk_token
 
-    def get_command(self, token):
+    def get_command(self, token: str) -> int:
         """Id of a command token such as ``<|user|>``."""
         if token not in self.command_ids:
             raise ValueError(f"{token!r} is not a command token; there are {', '.join(COMMANDS)}")
@@ -88,25 +89,29 @@ class ChatGLMTokenizer(PreTrainedTokenizer):
 
     # -- text <-> pieces ----------------------------------------------------------------------
 
-    def _tokenize(self, text, **kwargs):
+    def _tokenize(self, text: str, **kwargs: object) -> list[str]:
         return self.pieces.encode(text, out_type=str)
 
-    def convert_tokens_to_string(self, tokens):
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
         return self.pieces.decode([t for t in tokens if t not in self.command_ids])
 
-    def build_inputs_with_special_tokens(self, token_ids_0, token_ids_1=None):
+    def build_inputs_with_special_tokens(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
         """``[gMASK] sop A [B </s>]``: every sequence starts with the generation prefix."""
         ids = [self.get_command(name) for name in PREFIX] + list(token_ids_0)
         return ids if token_ids_1 is None else ids + list(token_ids_1) + [self.eos_token_id]
 
     # -- chat ---------------------------------------------------------------------------------
 
-    def build_single_message(self, role, metadata, message):
+    def build_single_message(self, role: str, metadata: str, message: str) -> list[int]:
         """Ids of one turn: the role token, the metadata line, the message."""
         header = self.pieces.encode(f"{metadata}\n")
         return [self.get_command(f"<|{role}|>"), *header, *self.pieces.encode(message)]
 
-    def build_chat_input(self, query, history=None, role="user"):
+    def build_chat_input(
+        self, query: str, history: list[dict[str, str]] | None = None, role: str = "user"
+    ) -> BatchEncoding:
         """Prompt of a chat, ending in ``<|assistant|>``, as a batch of one of tensors.
 
         Parameters
@@ -131,12 +136,12 @@ class ChatGLMTokenizer(PreTrainedTokenizer):
     # that argument and fail here; notebook 04 shows it.
     def _pad(
         self,
-        encoded_inputs,
-        max_length=None,
-        padding_strategy=None,
-        pad_to_multiple_of=None,
-        return_attention_mask=None,
-    ):
+        encoded_inputs: dict[str, list[int]],
+        max_length: int | None = None,
+        padding_strategy: PaddingStrategy | str | None = None,
+        pad_to_multiple_of: int | None = None,
+        return_attention_mask: bool | None = None,
+    ) -> dict[str, list[int]]:
         if self.padding_side != "left":
             raise ValueError("ChatGLM pads on the left only; leave padding_side='left'")
         ids = encoded_inputs[self.model_input_names[0]]
@@ -152,7 +157,12 @@ class ChatGLMTokenizer(PreTrainedTokenizer):
         return encoded_inputs
 
     @staticmethod
-    def _padded_length(length, max_length, strategy, multiple):
+    def _padded_length(
+        length: int,
+        max_length: int | None,
+        strategy: PaddingStrategy | str | None,
+        multiple: int | None,
+    ) -> int:
         """Length after padding. ``pad`` has turned "longest" into "max_length" for a batch."""
         name = getattr(strategy, "value", strategy)
         if name in (None, "do_not_pad"):
@@ -160,7 +170,9 @@ class ChatGLMTokenizer(PreTrainedTokenizer):
         target = length if name == "longest" or max_length is None else max_length
         return -(-target // multiple) * multiple if multiple else target
 
-    def save_vocabulary(self, save_directory, filename_prefix=None):
+    def save_vocabulary(
+        self, save_directory: str | Path, filename_prefix: str | None = None
+    ) -> tuple[str]:
         name = (f"{filename_prefix}-" if filename_prefix else "") + "tokenizer.model"
         target = Path(save_directory) / name
         if Path(self.vocab_file).resolve() != target.resolve():

@@ -211,7 +211,7 @@ def wrap_alias_save(s: Subject) -> None:
 
 def wrap_property(s: Subject) -> None:
     """The fix of this series; values are checked to be batch-first."""
-    from glm_ppo_utils.chatglm.loading import add_value_head
+    from glm_ppo_utils.chatglm.head import add_value_head
 
     batch = s.batch(TEXTS)
     values = add_value_head(s.load())(**batch)[2]
@@ -232,7 +232,7 @@ def ppo_step(s: Subject) -> None:
     """Two rollouts and one step of TRL's PPO."""
     from trl import PPOConfig, PPOTrainer
 
-    from glm_ppo_utils.chatglm.loading import add_value_head
+    from glm_ppo_utils.chatglm.head import add_value_head
 
     config = PPOConfig(batch_size=2, mini_batch_size=2, ppo_epochs=1, learning_rate=1e-4)
     model = add_value_head(s.load())

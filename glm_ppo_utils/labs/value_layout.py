@@ -7,7 +7,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 from trl import AutoModelForCausalLMWithValueHead, PPOConfig, PPOTrainer
 
-from glm_ppo_utils.chatglm.loading import add_value_head, expose_head
+from glm_ppo_utils.chatglm.head import add_value_head, expose_head
 
 
 def without_layout_fix(model: nn.Module, **options) -> AutoModelForCausalLMWithValueHead:
