@@ -21,9 +21,9 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from trl import AutoModelForCausalLMWithValueHead, PPOConfig, PPOTrainer
 
-from glm_ppo_utils.problems import Problem
+from glm_ppo_utils.problems import Problem, fingerprint
 from glm_ppo_utils.problems.mistakes import spoil
-from glm_ppo_utils.problems.plain_lp import canonical, read
+from glm_ppo_utils.problems.plain_lp import read_plain_lp
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -74,12 +74,12 @@ def worsen(problem: Problem, errors: int, rng: random.Random) -> str:
 
     An error never takes back an earlier one.
     """
-    answer, seen = problem.reference, {canonical(read(problem.reference))}
+    answer, seen = problem.reference, {fingerprint(read_plain_lp(problem.reference))}
     while len(seen) <= errors:
         spoiled = spoil(replace(problem, reference=answer), rng).answer
-        if (form := canonical(read(spoiled))) not in seen:
+        if (key := fingerprint(read_plain_lp(spoiled))) not in seen:
             answer = spoiled
-            seen.add(form)
+            seen.add(key)
     return answer
 
 

@@ -10,7 +10,7 @@ from glm_ppo_utils.base_model import pretraining
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer
 from glm_ppo_utils.evaluator import Evaluator
 from glm_ppo_utils.problems import fingerprint
-from glm_ppo_utils.problems.plain_lp import read
+from glm_ppo_utils.problems.plain_lp import read_plain_lp
 from glm_ppo_utils.profiles import PROFILES
 from glm_ppo_utils.rollout import respond
 from glm_ppo_utils.sft import SFTSettings
@@ -90,9 +90,9 @@ def test_notes_are_reproducible_and_their_answers_are_lp_text():
     assert pretraining.notes(20, 1, names) == pretraining.notes(20, 1, names)
     assert pretraining.notes(20, 1, names) != pretraining.notes(20, 2, names)
     for note, answer in pretraining.notes(200, 1, names):
-        assert read(answer).rows
-        assert set(read(answer).variables) <= set(names)
-        assert all(name in note for name in read(answer).variables)
+        assert read_plain_lp(answer).rows
+        assert set(read_plain_lp(answer).variables) <= set(names)
+        assert all(name in note for name in read_plain_lp(answer).variables)
 
 
 def test_the_sft_policy_is_made_once_and_then_found():
@@ -123,7 +123,8 @@ def test_no_program_is_both_trained_on_and_held_out():
     trained = [p.reference for p in pipeline.training_problems(FEW)]
     held = [p.reference for p in pipeline.heldout_problems(FEW)]
     demonstrated = [answer for _, answer in pipeline.demonstration_pairs(FEW, "heldout")]
-    keys = [{fingerprint(read(text)) for text in texts} for texts in (trained, held + demonstrated)]
+    sides = (trained, held + demonstrated)
+    keys = [{fingerprint(read_plain_lp(text)) for text in texts} for texts in sides]
     assert not keys[0] & keys[1]
 
 
@@ -144,7 +145,7 @@ def test_a_profile_for_chat_models_explains_the_format_first():
 
 
 def test_the_summary_says_what_is_missing_and_then_what_was_reached(tmp_path):
-    assert "run notebook 05 first" in pipeline.summary(FEW)
+    assert "run notebook 05 first" in pipeline.result(FEW)
     folder = pipeline.runs_dir(FEW) / "ppo-seed0"
     folder.mkdir(parents=True)
     rows = [
@@ -153,7 +154,7 @@ def test_the_summary_says_what_is_missing_and_then_what_was_reached(tmp_path):
     ]
     (folder / "eval.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     (folder / "log.jsonl").write_text('{"step": 0, "kl": 1.5}\n')
-    text = pipeline.summary(FEW)
+    text = pipeline.result(FEW)
     assert "sampled  SFT 0.25 -> PPO 0.50 (+0.25)" in text
     assert "largest KL of a step 1.50" in text
 

@@ -26,7 +26,7 @@ from glm_ppo_utils.problems import (
     split_of,
 )
 from glm_ppo_utils.problems.numbers import FAMILIES, draw
-from glm_ppo_utils.problems.plain_lp import canonical, read, write
+from glm_ppo_utils.problems.plain_lp import PlainLP, Row, read_plain_lp, write_plain_lp
 
 LANGUAGES = ("en", "zh")
 _cache: dict = {}
@@ -39,7 +39,7 @@ def problems(language: str, split: str = "train") -> list[Problem]:
     return _cache[language, split]
 
 
-def solve(model) -> highspy.HighsModelStatus:
+def solve(model: PlainLP) -> highspy.HighsModelStatus:
     """What HiGHS says of `model`, given as arrays."""
     names = model.variables
     whole = {*model.general, *model.binary}
@@ -80,7 +80,7 @@ class TestGenerate:
         made = problems(language)
         assert [p.family for p in made[:12]] == 2 * list(FAMILIES)
         assert len(FAMILIES) >= 6
-        models = [read(p.reference) for p in made]
+        models = [read_plain_lp(p.reference) for p in made]
         assert {len(m.variables) for m in models} == {2, 3, 4}
         assert {len(m.rows) for m in models} == {1, 2, 3, 4}
         assert {"general", "binary", ""} == {
@@ -94,12 +94,12 @@ class TestGenerate:
 
     def test_every_reference_is_optimal(self, language):
         for problem in problems(language)[:600]:
-            status = solve(read(problem.reference))
+            status = solve(read_plain_lp(problem.reference))
             assert status == highspy.HighsModelStatus.kOptimal, problem
 
     def test_reference_is_in_the_plain_layout(self, language):
         for problem in problems(language):
-            assert write(read(problem.reference)) == problem.reference
+            assert write_plain_lp(read_plain_lp(problem.reference)) == problem.reference
 
     def test_same_arguments_same_problems(self, language):
         assert generate(60, 5, language) == problems(language)[:60]
@@ -109,7 +109,9 @@ class TestGenerate:
     def test_splits_share_nothing(self, language):
         train, heldout = problems(language), problems(language, "heldout")
         assert not {p.text for p in train} & {p.text for p in heldout}
-        prints = [{fingerprint(read(p.reference)) for p in side} for side in (train, heldout)]
+        prints = [
+            {fingerprint(read_plain_lp(p.reference)) for p in side} for side in (train, heldout)
+        ]
         assert [len(side) for side in prints] == [2000, 2000], "a program occurs twice"
         assert not prints[0] & prints[1]
         # Not by luck: the split is decided by the program itself.
@@ -120,7 +122,7 @@ class TestGenerate:
         """Both senses of rows occur with both senses of the objective, in each kind of row."""
         seen = Counter()
         for problem in problems(language):
-            model = read(problem.reference)
+            model = read_plain_lp(problem.reference)
             for row in model.rows:
                 if row.sense != "=" and not model.binary:
                     seen[_kind(row), model.sense, row.sense] += 1
@@ -132,7 +134,7 @@ class TestGenerate:
     def test_numbers_and_names_come_from_the_text(self, language):
         for problem in problems(language):
             numbers = Counter(re.findall(r"\d+", problem.text))
-            model = read(problem.reference)
+            model = read_plain_lp(problem.reference)
             rows = [term for row in model.rows for term in row.terms if abs(term[0]) != 1]
             needed = Counter(str(c) for c, _ in [*model.objective, *rows] if c > 0)
             needed += Counter(str(row.rhs) for row in model.rows if row.rhs > 1)
@@ -145,7 +147,7 @@ class TestGenerate:
 
     def test_variables_in_order_of_the_text(self, language):
         for problem in problems(language):
-            names = read(problem.reference).variables
+            names = read_plain_lp(problem.reference).variables
             if "_" not in names[0]:
                 places = [problem.text.lower().index(name) for name in names]
                 assert places == sorted(places), problem
@@ -153,7 +155,7 @@ class TestGenerate:
     def test_integrality_is_said(self, language):
         said, unsaid = INTEGRALITY[language]
         for problem in problems(language):
-            model = read(problem.reference)
+            model = read_plain_lp(problem.reference)
             assert bool(re.search(said, problem.text)) == bool(model.general or model.binary), (
                 problem
             )
@@ -182,7 +184,7 @@ LENGTH_UNIT = {"en": r"\S+", "zh": r"."}
 LENGTHS = {"en": (90, 75), "zh": (170, 125)}
 
 
-def _kind(row) -> str:
+def _kind(row: Row) -> str:
     values = [c for c, _ in row.terms]
     if len(values) == 1:
         return "bound"
@@ -260,7 +262,7 @@ def test_no_program_twice(monkeypatch):
     monkeypatch.setattr("glm_ppo_utils.problems.generator.draw", twice)
     made = generate(30, 0)
     assert len(drawn) > 30
-    assert len({fingerprint(read(p.reference)) for p in made}) == 30
+    assert len({fingerprint(read_plain_lp(p.reference)) for p in made}) == 30
 
 
 def test_families_can_be_chosen():
@@ -289,11 +291,10 @@ def _reordered(model, rng):
     )
 
 
-def test_canonical_form_ignores_names_order_and_scale():
+def test_fingerprint_ignores_names_order_and_scale():
     rng = random.Random(0)
     for problem in problems("en")[:300]:
-        model = read(problem.reference)
-        assert canonical(_reordered(model, rng)) == canonical(model)
+        model = read_plain_lp(problem.reference)
         assert fingerprint(_reordered(model, rng)) == fingerprint(model)
 
 
@@ -308,9 +309,9 @@ class TestDemonstrations:
         kinds = Counter(d.error for d in made)
         assert set(kinds) == set(ERRORS) and min(kinds.values()) > 100
         for d in made:
-            truth, answer = read(d.problem.reference), read(d.answer)
-            assert canonical(answer) != canonical(truth)
-            assert write(answer) == d.answer
+            truth, answer = read_plain_lp(d.problem.reference), read_plain_lp(d.answer)
+            assert fingerprint(answer) != fingerprint(truth)
+            assert write_plain_lp(answer) == d.answer
             assert _differs_only_as(d.error, truth, answer), d
 
     def test_rate_and_determinism(self):
@@ -330,10 +331,13 @@ class TestDemonstrations:
         """Every row of a reference matters: without it the evaluator sees another program."""
         evaluator = pytest.importorskip("glm_ppo_utils.evaluator").Evaluator()
         for problem in problems("en")[:300]:
-            model = read(problem.reference)
+            model = read_plain_lp(problem.reference)
             for i in range(len(model.rows)):
                 rest = replace(model, rows=model.rows[:i] + model.rows[i + 1 :])
-                assert not evaluator.score(write(rest), problem.reference).exact, (i, problem)
+                assert not evaluator.score(write_plain_lp(rest), problem.reference).exact, (
+                    i,
+                    problem,
+                )
 
     def test_bad_rate_and_bad_reference(self):
         with pytest.raises(ValueError, match="from 0 to 1"):
@@ -343,7 +347,9 @@ class TestDemonstrations:
 
     def test_nl4opt_references_can_be_spoiled(self, nl4opt_path):
         for d in demonstrations(load_nl4opt(nl4opt_path), 1.0, 0):
-            assert canonical(read(d.answer)) != canonical(read(d.problem.reference))
+            assert fingerprint(read_plain_lp(d.answer)) != fingerprint(
+                read_plain_lp(d.problem.reference)
+            )
 
 
 def _differs_only_as(error: str, truth, answer) -> bool:
@@ -382,6 +388,14 @@ class TestFiles:
         made = generate(12, 0)
         save_problems(tmp_path / "mine.jsonl", made)
         assert load_problems(tmp_path / "mine.jsonl") == made
+
+    def test_only_line_feeds_end_a_line(self, tmp_path):
+        """JSON allows U+2028, U+0085 and the like inside a text; editors add carriage returns."""
+        made = [replace(generate(1, 0)[0], text="one\u2028two\x85three\x0bfour")]
+        path = tmp_path / "mine.jsonl"
+        save_problems(path, made)
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+        assert load_problems(path) == made
 
     def test_nl4opt(self, nl4opt_path):
         loaded = load_nl4opt(nl4opt_path)

@@ -25,9 +25,14 @@ from glm_ppo_utils import base_model
 from glm_ppo_utils.base_model import VOCABULARY_FILE, WEIGHTS, sha256
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer, write_checkpoint
 from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
-from glm_ppo_utils.problems import Problem, generate
-from glm_ppo_utils.problems.numbers import FAMILIES
-from glm_ppo_utils.problems.plain_lp import Model, Row, Term, read, write
+from glm_ppo_utils.problems import FAMILIES, Problem, generate
+from glm_ppo_utils.problems.plain_lp import (
+    PlainLP,
+    Row,
+    Term,
+    read_plain_lp,
+    write_plain_lp,
+)
 from glm_ppo_utils.sft import SFTSettings, train_sft
 
 VOCABULARY = 1280
@@ -74,24 +79,27 @@ def formulas(n: int, seed: int, families: Sequence[str] = tuple(FAMILIES)) -> li
     return _restated("As formulas: ", _formula_rows, generate(n, seed, families=families))
 
 
-def _restated(ask: str, write_rows: Callable, problems: Sequence[Problem]) -> list[tuple[str, str]]:
-    models = [read(p.reference) for p in problems]
-    answers = [" ".join([*write_rows(model), _kind(model)]) for model in models]
+def _restated(
+    ask: str, say: Callable[[PlainLP], list[str]], problems: list[Problem]
+) -> list[tuple[str, str]]:
+    lps = [read_plain_lp(p.reference) for p in problems]
+    answers = [" ".join([*say(lp), _kind(lp)]) for lp in lps]
     return [(ask + p.text, answer) for p, answer in zip(problems, answers, strict=True)]
 
 
-def _pair(model: Model, rng: random.Random) -> tuple[str, str]:
-    return rng.choice((_itself, _table, _formulas, _columns))(model, rng), write(model)
+def _pair(lp: PlainLP, rng: random.Random) -> tuple[str, str]:
+    return rng.choice((_itself, _table, _formulas, _columns))(lp, rng), write_plain_lp(lp)
 
 
-def _program(rng: random.Random, names: list[str]) -> Model:
+def _program(rng: random.Random, names: list[str]) -> PlainLP:
     # Small programs are the more frequent: they are read sooner and cost less.
     own = rng.sample(names, rng.choice((2, 2, 2, 3, 3, 4)))
     rows = tuple(_row(rng, own) for _ in range(rng.choice((1, 1, 2, 2, 3, 4))))
     objective = tuple((_number(rng, 30), name) for name in own)
     kind = rng.choice(("", "general", "binary"))
     sense = rng.choice(("maximize", "minimize"))
-    return Model(sense, objective, rows, **({kind: tuple(own)} if kind else {}))
+    sections = {kind: tuple(own)} if kind else {}
+    return PlainLP(sense, objective, rows, **sections)
 
 
 def _row(rng: random.Random, names: list[str]) -> Row:
@@ -109,72 +117,73 @@ def _number(rng: random.Random, top: int) -> int:
     return rng.randint(1, rng.choice((9, top)) if top > 9 else top)
 
 
-def _itself(model: Model, rng: random.Random) -> str:
+def _itself(lp: PlainLP, rng: random.Random) -> str:
     """The answer: copying comes first, and the other notes are learnt sooner for it."""
-    return write(model)
+    return write_plain_lp(lp)
 
 
-def _table(model: Model, rng: random.Random) -> str:
-    return _shuffled_parts(_table_rows(model), model, rng)
+def _table(lp: PlainLP, rng: random.Random) -> str:
+    return _shuffled_parts(_table_rows(lp), lp, rng)
 
 
-def _table_rows(model: Model) -> list[str]:
+def _table_rows(lp: PlainLP) -> list[str]:
     """Row by row: ``goal max: chairs 3, tables 5. row <=: chairs 2, tables 1: 40.``"""
 
-    def cells(terms):
+    def cells(terms: Iterable[Term]) -> str:
         return ", ".join(f"{name} {number}" for number, name in terms)
 
-    goal = f"goal {model.sense[:3]}: {cells(model.objective)}."
-    return [goal, *(f"row {row.sense}: {cells(row.terms)}: {row.rhs}." for row in model.rows)]
+    goal = f"goal {lp.sense[:3]}: {cells(lp.objective)}."
+    return [goal, *(f"row {row.sense}: {cells(row.terms)}: {row.rhs}." for row in lp.rows)]
 
 
-def _kind(model: Model) -> str:
-    return f"all {'general' if model.general else 'binary' if model.binary else 'real'}."
+def _kind(lp: PlainLP) -> str:
+    return f"all {'general' if lp.general else 'binary' if lp.binary else 'real'}."
 
 
-def _formulas(model: Model, rng: random.Random) -> str:
+def _formulas(lp: PlainLP, rng: random.Random) -> str:
     """``max 3 of chairs and 5 of tables.  40 >= 2 of chairs and 1 of tables.``"""
     flipped = {"<=": ">=", ">=": "<="}
-    lines = [f"{model.sense[:3]} {_sum(model.objective)}."]
-    lines += [f"{row.rhs} {flipped[row.sense]} {_sum(row.terms)}." for row in model.rows]
-    return _shuffled_parts(lines, model, rng)
+    lines = [f"{lp.sense[:3]} {_sum(lp.objective)}."]
+    lines += [f"{row.rhs} {flipped[row.sense]} {_sum(row.terms)}." for row in lp.rows]
+    return _shuffled_parts(lines, lp, rng)
 
 
-def _formula_rows(model: Model) -> list[str]:
+def _formula_rows(lp: PlainLP) -> list[str]:
     """``max 3 of chairs and 5 of tables.  2 of chairs and 1 of tables <= 40.``"""
-    goal = f"{model.sense[:3]} {_sum(model.objective)}."
-    return [goal, *(f"{_sum(row.terms)} {row.sense} {row.rhs}." for row in model.rows)]
+    goal = f"{lp.sense[:3]} {_sum(lp.objective)}."
+    return [goal, *(f"{_sum(row.terms)} {row.sense} {row.rhs}." for row in lp.rows)]
 
 
 def _sum(terms: Iterable[Term]) -> str:
     return " and ".join(f"{number} of {name}" for number, name in terms)
 
 
-def _columns(model: Model, rng: random.Random) -> str:
+def _columns(lp: PlainLP, rng: random.Random) -> str:
     """Names first, numbers apart: ``chairs, tables: max 3, 5. row 2, 1 <= 40.``"""
-    names = [name for _, name in model.objective]
+    names = [name for _, name in lp.objective]
 
-    def numbers(terms):
+    def numbers(terms: Iterable[Term]) -> str:
         found = {name: number for number, name in terms}
         return ", ".join(str(found.get(name, 0)) for name in names)
 
-    lines = [f"{model.sense[:3]} {numbers(model.objective)}."]
-    lines += [f"row {numbers(row.terms)} {row.sense} {row.rhs}." for row in model.rows]
-    return f"{', '.join(names)}: " + _shuffled_parts(lines, model, rng)
+    lines = [f"{lp.sense[:3]} {numbers(lp.objective)}."]
+    lines += [f"row {numbers(row.terms)} {row.sense} {row.rhs}." for row in lp.rows]
+    return f"{', '.join(names)}: " + _shuffled_parts(lines, lp, rng)
 
 
-def _shuffled_parts(lines: list[str], model: Model, rng: random.Random) -> str:
+def _shuffled_parts(lines: list[str], lp: PlainLP, rng: random.Random) -> str:
     """The goal anywhere among the rows, which keep their order; then the kind of variable."""
     goal, rows = lines[0], lines[1:]
     rows.insert(rng.randint(0, len(rows)), goal)
-    rows.insert(rng.randint(0, len(rows)), _kind(model))
+    rows.insert(rng.randint(0, len(rows)), _kind(lp))
     return " ".join(rows)
 
 
 def train_base(work: Path, progress: bool = True) -> None:
     """Train tokenizer and base model in the folder `work`, and store them."""
     start = time.perf_counter()
-    names = sorted({name for p in generate(4000, seed=3) for name in read(p.reference).variables})
+    references = [read_plain_lp(p.reference) for p in generate(4000, seed=3)]
+    names = sorted({name for lp in references for name in lp.variables})
     pairs = lessons(SETTINGS.problems, names)
     vocabulary = _vocabulary(work, pairs)
     write_checkpoint(work / "untrained", ARCHITECTURE, vocabulary, seed=0)
@@ -182,7 +191,7 @@ def train_base(work: Path, progress: bool = True) -> None:
     held = notes(100, -1, names) + tables(100, seed=6)
     set_seed(SETTINGS.seed)
     log = train_sft(model, tokenizer, pairs, held, SETTINGS, work, progress)
-    heldout_loss = [r for r in log if "eval_loss" in r][-1]["eval_loss"]
+    heldout_loss = next(r["eval_loss"] for r in reversed(log) if "eval_loss" in r)
     _store(model, vocabulary, heldout_loss, minutes=(time.perf_counter() - start) / 60)
 
 

@@ -1,18 +1,20 @@
-"""Word problems without end, half of the idea being that no two splits ever share one."""
+"""Word problems in any number, drawn so that no program is in both splits."""
 
-import hashlib
 import random
 from collections.abc import Iterable, Sequence
-from types import ModuleType
 
-from . import chinese, english
+from glm_ppo_utils.errors import BadInput
+
+from .chinese import Chinese
+from .english import English
 from .numbers import FAMILIES, Draft, draw
-from .plain_lp import Model, Row, canonical, write
+from .plain_lp import PlainLP, Row, fingerprint, write_plain_lp
 from .problem import Problem
+from .wording import Voice
 
-LANGUAGES: dict[str, ModuleType] = {"en": english, "zh": chinese}
+LANGUAGES: dict[str, type[Voice]] = {"en": English, "zh": Chinese}
 SPLITS = ("train", "heldout")
-HELDOUT_SHARE = 5  # one canonical program in five is held out
+HELDOUT_SHARE = 5  # one program in five is held out
 
 
 def generate(
@@ -24,8 +26,8 @@ def generate(
 ) -> list[Problem]:
     """Make `n` word problems, the families in turn, no program twice.
 
-    The same arguments give the same problems, and a larger `n` only adds to them. A hash of a
-    program's canonical form decides its split, so that the splits are disjoint whatever the seeds.
+    The same arguments give the same problems, and a larger `n` only adds to them. The fingerprint
+    of a program decides its split, so that the splits are disjoint whatever the seeds.
 
     Parameters
     ----------
@@ -37,11 +39,11 @@ def generate(
 
     Raises
     ------
-    ValueError
+    BadInput
         If `n` is negative, or a language, split or family unknown.
     """
     if n < 0:
-        raise ValueError(f"n is {n}; ask for 0 or more problems")
+        raise BadInput(f"n is {n}; ask for 0 or more problems")
     _check((language,), LANGUAGES)
     _check((split,), SPLITS)
     _check(families, FAMILIES)
@@ -50,12 +52,14 @@ def generate(
     seen: set[str] = set()
     while len(problems) < n:
         family = families[len(problems) % len(families)]
-        text, model = _make(family, voice, rng)
-        key = fingerprint(model)
+        draft = draw(family, rng)
+        text, names = voice.say(draft, rng)
+        lp = _plain_lp(draft, names)
+        key = fingerprint(lp)
         if split_of(key) == split and key not in seen and voice.length(text) <= voice.LONGEST:
             seen.add(key)
             name = f"{language}-{split}-{seed}-{len(problems):05d}"
-            problems.append(Problem(name, text, write(model), family))
+            problems.append(Problem(name, text, write_plain_lp(lp), family))
     return problems
 
 
@@ -63,28 +67,17 @@ def _check(values: Sequence[str], known: Iterable[str]) -> None:
     unknown = [value for value in values if value not in known]
     if unknown or not values:
         what = f"{unknown[0]!r} is unknown" if unknown else "nothing is asked for"
-        raise ValueError(f"{what}; choose from {', '.join(known)}")
+        raise BadInput(f"{what}; choose from {', '.join(known)}")
 
 
-def _make(family: str, voice: ModuleType, rng: random.Random) -> tuple[str, Model]:
-    draft = draw(family, rng)
-    text, names = voice.say(draft, rng)
-    return text, _model(draft, names)
-
-
-def _model(draft: Draft, names: list[str]) -> Model:
+def _plain_lp(draft: Draft, names: list[str]) -> PlainLP:
     rows = tuple(
         Row(tuple((a, names[i]) for a, i in relation.cells), relation.sense, relation.rhs)
         for relation in draft.relations
     )
     objective = tuple(zip(draft.objective, names, strict=True))
     sections = {draft.kind: tuple(names)} if draft.kind else {}
-    return Model(draft.sense, objective, rows, **sections)
-
-
-def fingerprint(model: Model) -> str:
-    """A hash of the canonical form: equal for programs equal up to names, order and scale."""
-    return hashlib.sha256(repr(canonical(model)).encode()).hexdigest()
+    return PlainLP(draft.sense, objective, rows, **sections)
 
 
 def split_of(key: str) -> str:

@@ -1,13 +1,13 @@
 """The numbers of a word problem, before any words: six families of small programs.
 
-A draft is drawn around a hidden point: first the point, then rows that it satisfies. So every draft
+A draft is drawn around a hidden point: first the point, then rows that it satisfies, so every draft
 is feasible. Maximization always has one row with positive coefficients that bounds everything from
 above, and costs are positive, so every draft is bounded. Rows of both senses occur with both
-objectives and in every kind of row, so that only the words tell the sense of a row.
+objectives and in every kind of row, so the policy has to read the sense of a row from the words.
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, permutations, product
 
@@ -31,6 +31,10 @@ class Relation:
     rhs: int
     topic: int = 0
 
+    @property
+    def coefficients(self) -> tuple[int, ...]:
+        return tuple(coefficient for coefficient, _ in self.cells)
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -53,6 +57,9 @@ class Family:
     mains: tuple[str, ...]  # the row that bounds the objective
     extras: tuple[str, ...]  # the other rows
 
+
+# A row of one kind around a hidden point, from (point, sense, rng); None if it cannot be drawn.
+RowDraw = Callable[[list[int], str, random.Random], Relation | None]
 
 _MAINS = ("weighted", "weighted", "weighted", "total", "total")
 _COUNTS = ("weighted", "weighted", "weighted", "total", "bound", "bound", "ratio", "more", "subset")
@@ -92,8 +99,9 @@ def _draw(family: str, rng: random.Random) -> Draft | None:
         return None  # too easy to be asked, or too long
     for _ in range(60):
         point = _point(size, kind, rng)
-        relations = [_ROWS[name](point, row_sense, rng) for name, row_sense in wishes]
-        if None in relations or _too_narrow(relations):
+        drawn = [_ROWS[name](point, row_sense, rng) for name, row_sense in wishes]
+        relations = [relation for relation in drawn if relation]
+        if len(relations) < len(wishes) or _too_narrow(relations):
             continue
         if _every_row_matters(relations, size, kind):
             return Draft(family, sense, _prices(size, rng), _numbered(relations, rng), kind)
@@ -140,7 +148,7 @@ def _holds(value: int, sense: str, rhs: int) -> bool:
     return value <= rhs if sense == "<=" else value >= rhs
 
 
-def _weighted(point, sense, rng) -> Relation | None:
+def _weighted(point: list[int], sense: str, rng: random.Random) -> Relation | None:
     values = [rng.randint(1, 9) for _ in point]
     activity = sum(a * x for a, x in zip(values, point, strict=True))
     rhs = _round(activity, sense, rng)
@@ -151,13 +159,13 @@ def _weighted(point, sense, rng) -> Relation | None:
     return Relation("weighted", tuple((a, i) for i, a in enumerate(values)), sense, rhs)
 
 
-def _total(point, sense, rng) -> Relation | None:
+def _total(point: list[int], sense: str, rng: random.Random) -> Relation | None:
     sense = rng.choice((sense, sense, sense, "="))
     rhs = sum(point) if sense == "=" else _round(sum(point), sense, rng)
     return _at_least_two("total", tuple((1, i) for i in range(len(point))), sense, rhs)
 
 
-def _subset(point, sense, rng) -> Relation | None:
+def _subset(point: list[int], sense: str, rng: random.Random) -> Relation | None:
     if len(point) < 3:
         return None
     pair = sorted(rng.sample(range(len(point)), 2))
@@ -165,7 +173,7 @@ def _subset(point, sense, rng) -> Relation | None:
     return _at_least_two("subset", tuple((1, i) for i in pair), sense, rhs)
 
 
-def _bound(point, sense, rng) -> Relation | None:
+def _bound(point: list[int], sense: str, rng: random.Random) -> Relation | None:
     i = rng.randrange(len(point))
     return _at_least_two("bound", ((1, i),), sense, _round(point[i], sense, rng))
 
@@ -174,7 +182,7 @@ def _at_least_two(kind: str, cells: Cells, sense: str, rhs: int) -> Relation | N
     return Relation(kind, cells, sense, rhs) if rhs >= 2 else None
 
 
-def _ratio(point, sense, rng) -> Relation | None:
+def _ratio(point: list[int], sense: str, rng: random.Random) -> Relation | None:
     times = rng.choice((1, 2, 2, 3))
     pairs = permutations(range(len(point)), 2)
     fits = [(i, j) for i, j in pairs if _holds(point[i] - times * point[j], sense, 0)]
@@ -184,7 +192,7 @@ def _ratio(point, sense, rng) -> Relation | None:
     return Relation("ratio", ((1, i), (-times, j)), sense, 0)
 
 
-def _more(point, sense, rng) -> Relation | None:
+def _more(point: list[int], sense: str, rng: random.Random) -> Relation | None:
     pairs = list(permutations(range(len(point)), 2))
     if sense == ">=":
         pairs = [(i, j) for i, j in pairs if point[i] - point[j] >= 2]
@@ -195,7 +203,7 @@ def _more(point, sense, rng) -> Relation | None:
     return _at_least_two("more", ((1, i), (-1, j)), sense, rhs)
 
 
-def _half(point, sense, rng) -> Relation | None:
+def _half(point: list[int], sense: str, rng: random.Random) -> Relation | None:
     i = rng.randrange(len(point))
     if not _holds(2 * point[i] - sum(point), sense, 0):
         return None
@@ -203,21 +211,23 @@ def _half(point, sense, rng) -> Relation | None:
     return Relation("half", cells, sense, 0)
 
 
-def _count(point, sense, rng) -> Relation | None:
+def _count(point: list[int], sense: str, rng: random.Random) -> Relation | None:
     return _at_least_two("total", tuple((1, i) for i in range(len(point))), sense, sum(point))
 
 
-def _choice(kind: str, signs: tuple[int, int], sense: str, rhs: int):
-    def draw_choice(point, _, rng) -> Relation | None:
+def _choice(kind: str, sign: int, sense: str, rhs: int) -> RowDraw:
+    """One decision plus `sign` times another; the `sense` is that of the kind."""
+
+    def draw_choice(point: list[int], _: str, rng: random.Random) -> Relation | None:
         i, j = rng.sample(range(len(point)), 2)
-        value = signs[0] * point[i] + signs[1] * point[j]
-        cells = ((signs[0], i), (signs[1], j))
-        return Relation(kind, cells, sense, rhs) if _holds(value, sense, rhs) else None
+        cells = ((1, i), (sign, j))
+        holds = _holds(point[i] + sign * point[j], sense, rhs)
+        return Relation(kind, cells, sense, rhs) if holds else None
 
     return draw_choice
 
 
-_ROWS = {
+_ROWS: dict[str, RowDraw] = {
     "weighted": _weighted,
     "total": _total,
     "subset": _subset,
@@ -226,9 +236,9 @@ _ROWS = {
     "more": _more,
     "half": _half,
     "count": _count,
-    "exclusive": _choice("exclusive", (1, 1), "<=", 1),
-    "either": _choice("either", (1, 1), ">=", 1),
-    "implies": _choice("implies", (1, -1), "<=", 0),
+    "exclusive": _choice("exclusive", 1, "<=", 1),
+    "either": _choice("either", 1, ">=", 1),
+    "implies": _choice("implies", -1, "<=", 0),
 }
 
 

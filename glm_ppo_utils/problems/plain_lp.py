@@ -1,9 +1,10 @@
 """A small linear program as people write it: names, rows in order, LP text.
 
-This is the generator's own view of a program. The evaluator never sees it: it parses the LP text
-on its own, so that a slip here cannot hide there.
+The generator builds such programs, and mistakes are made in them. The evaluator does not use this
+module: it parses the LP text on its own, so an error here cannot make a wrong answer look right.
 """
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from itertools import permutations
+
+from glm_ppo_utils.errors import BadInput
 
 Number = int | Decimal
 Term = tuple[Number, str]  # coefficient, variable
@@ -30,7 +33,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Model:
+class PlainLP:
     """A linear or integer program whose variables are at least 0 and continuous by default."""
 
     sense: str  # "maximize" or "minimize"
@@ -46,12 +49,12 @@ class Model:
         return list(dict.fromkeys(name for _, name in terms))
 
 
-def write(model: Model) -> str:
-    """The LP text of `model`, one row a line, indented by one space."""
-    lines = [model.sense, f" {_write_terms(model.objective)}", "subject to"]
-    lines += [f" {_write_terms(row.terms)} {row.sense} {row.rhs}" for row in model.rows]
-    for section in ("general", "binary"):
-        if names := getattr(model, section):
+def write_plain_lp(lp: PlainLP) -> str:
+    """The LP text of `lp`, one row a line, indented by one space."""
+    lines = [lp.sense, f" {_write_terms(lp.objective)}", "subject to"]
+    lines += [f" {_write_terms(row.terms)} {row.sense} {row.rhs}" for row in lp.rows]
+    for section, names in (("general", lp.general), ("binary", lp.binary)):
+        if names:
             lines += [section, " " + " ".join(names)]
     return "\n".join([*lines, "end"])
 
@@ -65,18 +68,18 @@ def _write_terms(terms: Iterable[Term]) -> str:
     return " ".join(words)
 
 
-def read(text: str) -> Model:
-    """Read LP text in the plain layout that `write` produces; row labels are allowed.
+def read_plain_lp(text: str) -> PlainLP:
+    """Read LP text in the layout that `write_plain_lp` produces; row labels are allowed.
 
     Raises
     ------
-    ValueError
+    BadInput
         If a line does not fit that layout.
     """
     lines = [_LABEL.sub("", line.strip()).strip() for line in text.strip().splitlines()]
     heads = [line.lower() for line in lines]
     if len(lines) < 4 or heads[0] not in ("maximize", "minimize") or heads[2] != "subject to":
-        raise ValueError(
+        raise BadInput(
             "the LP text is not in the plain layout: 'maximize' or 'minimize', one line of"
             " objective, 'subject to', one row a line, 'general'/'binary', 'end'"
         )
@@ -93,13 +96,13 @@ def read(text: str) -> Model:
         else:
             rows.append(_read_row(line))
     sections = {key: tuple(value) for key, value in names.items()}
-    return Model(heads[0], _read_terms(lines[1]), tuple(rows), **sections)
+    return PlainLP(heads[0], _read_terms(lines[1]), tuple(rows), **sections)
 
 
 def _read_row(line: str) -> Row:
     match = _ROW.fullmatch(line)
     if not match:
-        raise ValueError(f"not a row of the plain layout 'terms <= number': {line!r}")
+        raise BadInput(f"not a row of the plain layout 'terms <= number': {line!r}")
     return Row(_read_terms(match[1]), match[2], Decimal(match[3].replace(" ", "")))
 
 
@@ -109,24 +112,24 @@ def _read_terms(text: str) -> tuple[Term, ...]:
     while end < len(text):
         match = _TERM.match(text, end)
         if not match or (terms and not match[1]):
-            raise ValueError(f"not a sum of terms such as '3 x + 2 y': {text!r}")
+            raise BadInput(f"not a sum of terms such as '3 x + 2 y': {text!r}")
         size = Decimal(match[2] or 1)
         terms.append((-size if match[1] == "-" else size, match[3]))
         end = match.end()
     return tuple(terms)
 
 
-def canonical(model: Model) -> tuple:
-    """A value equal for two models that differ only in names, in order or in scale.
+def fingerprint(lp: PlainLP) -> str:
+    """A hash that is equal for programs equal up to names, order and scale.
 
-    The least over all orders of the variables, so meant for a handful of them. It decides a
-    problem's split, and a spoiled answer must differ in it.
+    It is that of the least of all orders of the variables, so it is meant for a handful of them.
+    It decides a problem's split, and an answer with a mistake must differ in it.
     """
-    names = model.variables
-    sign = -1 if model.sense == "maximize" else 1
-    costs = [sign * value for value in _dense(model.objective, names)]
-    kinds = [(name in model.general) + 2 * (name in model.binary) for name in names]
-    rows = [_scaled(_dense(row.terms, names), row, all(kinds)) for row in model.rows]
+    names = lp.variables
+    sign = -1 if lp.sense == "maximize" else 1
+    costs = [sign * value for value in _dense(lp.objective, names)]
+    kinds = [(name in lp.general) + 2 * (name in lp.binary) for name in names]
+    rows = [_scaled(_dense(row.terms, names), row, all(kinds)) for row in lp.rows]
 
     def ordered(order: tuple[int, ...]) -> tuple:
         columns = tuple((kinds[i], costs[i]) for i in order)
@@ -134,7 +137,8 @@ def canonical(model: Model) -> tuple:
             sorted({_signed(tuple(v[i] for i in order), *row) for v, *row in rows})
         )
 
-    return min(ordered(order) for order in permutations(range(len(names))))
+    least = min(ordered(order) for order in permutations(range(len(names))))
+    return hashlib.sha256(repr(least).encode()).hexdigest()
 
 
 def _exact(value: Number | Fraction) -> int | Fraction:
@@ -146,6 +150,7 @@ def _exact(value: Number | Fraction) -> int | Fraction:
 
 
 def _dense(terms: Iterable[Term], names: list[str]) -> list[int | Fraction]:
+    """The coefficient of every name, 0 where it does not occur."""
     values: dict[str, int | Fraction] = dict.fromkeys(names, 0)
     for coefficient, name in terms:
         values[name] = _exact(values[name] + _exact(coefficient))
@@ -157,12 +162,12 @@ def _scaled(values: list[int | Fraction], row: Row, whole: bool) -> tuple:
     multiple = math.lcm(*(value.denominator for value in values))
     if row.sense == ">=":
         multiple = -multiple
-    values = [int(value * multiple) for value in values]
-    divisor = math.gcd(*values) or 1
+    integers = [int(value * multiple) for value in values]
+    divisor = math.gcd(*integers) or 1
     rhs = Fraction(row.rhs) * multiple / divisor
     if whole and row.sense != "=":
-        rhs = math.floor(rhs)
-    return [value // divisor for value in values], _exact(rhs), row.sense == "="
+        rhs = Fraction(math.floor(rhs))
+    return [value // divisor for value in integers], _exact(rhs), row.sense == "="
 
 
 def _signed(values: tuple[int, ...], rhs: int | Fraction, equality: bool) -> tuple:

@@ -1,8 +1,18 @@
-"""What all languages share: scenes, their topics, and a draft cast into a scene."""
+"""From the numbers of a draft to the sentences of a word problem, as far as languages agree.
 
+A text is an introduction, the goal, one or two sentences for each row, and a word on fractions. The
+order of its rows is the order of the rows in the reference. The words of a language are in its JSON
+file: the scenes, each a world with its items, and the topics, which are what the items bring or use
+up. Its sentences are the methods of its subclass of `Voice`.
+"""
+
+import json
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 from .numbers import Draft, Relation
 
@@ -11,8 +21,8 @@ from .numbers import Draft, Relation
 class Topic:
     """Something that the items bring or use up: profit, carving time, protein."""
 
-    verb: str  # "takes", "earns"
     label: str  # "carving time", "profit"
+    verb: str  # "takes", "earns"
     unit: str = "$"  # "hour", "$" or "$ million"
     of: str = ""  # " of carving"
     use: str = "used"  # "at most 40 hours of carving can be used"
@@ -24,39 +34,168 @@ class Topic:
 class Scene:
     """The world of a problem: who decides about what, and what comes of it."""
 
-    intros: tuple[str, ...]  # sentences with {items} or {any}
+    family: str
+    intros: Sequence[str]  # sentences with {items} or {any}
     items: str  # names of the variables: things, substances, or single choices
-    topics: tuple[Topic, ...]
-    maximize: tuple[int, ...]  # the topics that may be the objective
-    minimize: tuple[int, ...]
+    topics: dict[str, Topic]
+    maximize: Sequence[str]  # the topics that may be the objective
+    minimize: Sequence[str]
     done: str  # "made": what is decided about the items
-    all: str  # "pieces": the items taken together
-    whole: tuple[str, ...] = ()
-    parts: tuple[str, ...] = ("",)
+    all: str  # "pieces": the items taken together; in Chinese after their measure word
+    whole: Sequence[str] = ()  # sentences that say that items cannot be divided
+    parts: Sequence[str] = ("",)  # sentences that say that they can
     measure: str = ""  # "kilogram" of a substance; all other items are counted
     article: str = "a"  # before a single item, in English: "a", "the" or ""
 
 
-class Voice:
-    """A draft cast into a scene, with names and topics, and a random source for its sentences."""
+def read_words(language: str) -> dict[str, Any]:
+    """The words of a language, from ``<language>.json``; its ``scenes`` as lists by family."""
+    words = json.loads(Path(__file__).with_name(f"{language}.json").read_text(encoding="utf-8"))
+    topics = {name: Topic(**{"label": name, **topic}) for name, topic in words["topics"].items()}
+    scenes: dict[str, list[Scene]] = {}
+    for scene in words["scenes"]:
+        own = {name: topics[name] for name in scene["topics"]}
+        scenes.setdefault(scene["family"], []).append(Scene(**{**scene, "topics": own}))
+    return {**words, "scenes": scenes}
 
-    def __init__(self, scenes: Sequence[Scene], draft: Draft, rng: random.Random):
-        self.rng, self.choices = rng, draft.kind == "binary"
-        limits = {r.topic: r.sense for r in draft.relations if r.kind == "weighted"}
+
+class Voice(ABC):
+    """A draft cast into a scene, with names and topics, and a random source for its sentences.
+
+    A subclass is a language: the attributes below, and a method for each kind of sentence. That of
+    a row has the name of the row's kind.
+    """
+
+    WORDS: ClassVar[dict[str, Any]]
+    LONGEST: ClassVar[int]  # texts with a greater `length` are not used
+    COMMA: ClassVar[str]
+    AND: ClassVar[str]
+    AFTER: ClassVar[dict[str, Sequence[str]]]  # what "<=", ">=" and "=" sound like after a noun
+    CHOICES: ClassVar[dict[str, Sequence[str]]]  # sentences on two yes-no decisions
+
+    def __init__(self, draft: Draft, rng: random.Random):
+        self.draft, self.rng, self.choices = draft, rng, draft.kind == "binary"
+        self.resources = [r for r in draft.relations if r.kind == "weighted"]
+        limits = {r.topic: r.sense for r in self.resources}
         while True:
-            self.scene = rng.choice(scenes)
-            self.goal = self.scene.topics[rng.choice(getattr(self.scene, draft.sense))]
-            others = [topic for topic in self.scene.topics if topic is not self.goal]
+            self.scene: Scene = rng.choice(self.WORDS["scenes"][draft.family])
+            goal = rng.choice(getattr(self.scene, draft.sense))
+            self.goal = self.scene.topics[goal]
+            others = [topic for name, topic in self.scene.topics.items() if name != goal]
             self.topics = rng.sample(others, len(limits))
             # Again, until people would set such limits on the topics.
             if all(limits[i] in topic.senses for i, topic in enumerate(self.topics)):
                 break
         self.names = rng.sample(self.scene.items.split(), len(draft.objective))
 
+    @classmethod
+    def say(cls, draft: Draft, rng: random.Random) -> tuple[str, list[str]]:
+        """Say `draft` in this language.
+
+        Returns
+        -------
+        text, names
+            The word problem, and the names of the variables in the order of the draft.
+        """
+        if draft.network:
+            return cls.say_network(draft, rng)
+        voice = cls(draft, rng)
+        return voice.text(voice.sentences()), voice.names
+
+    def sentences(self) -> list[str]:
+        draft, scene, rng = self.draft, self.scene, self.rng
+        things = [self.each(i) if self.choices else name for i, name in enumerate(self.names)]
+        intro = rng.choice(scene.intros).format(
+            items=self.join(things), any=self.join(things, " or ")
+        )
+        few = len(draft.objective) * (1 + len(self.resources)) <= 6
+        by_item = bool(self.resources) and few and rng.random() < 0.3
+        facts = self.facts_by_item() if by_item else [self.rates(self.goal, draft.objective)]
+        rows = []
+        for row in draft.relations:
+            if row.kind == "weighted" and not by_item:
+                rows.append(self.rates(self.topics[row.topic], row.coefficients))
+            rows.append(self.row(row))
+        whole = rng.choice(scene.whole if draft.kind else scene.parts)
+        goal = self.say_goal(draft.sense)
+        body = [*rows, whole] if rng.random() < 0.6 else [whole, *rows]
+        if rng.random() < 0.3:
+            return [intro, goal, *facts, *body]
+        return [intro, *facts, *body, goal]
+
+    def facts_by_item(self) -> list[str]:
+        """For each item, all that it brings and uses up."""
+        told = [(self.goal, self.draft.objective)]
+        told += [(self.topics[r.topic], r.coefficients) for r in self.resources]
+        facts = []
+        for i in range(len(self.names)):
+            amounts: dict[str, list[str]] = {}  # by verb: "takes 2 hours of carving and 1 of paint"
+            for topic, numbers in told:
+                amounts.setdefault(topic.verb, []).append(self.amount(topic, numbers[i]))
+            facts.append(self.fact(i, {verb: self.join(said) for verb, said in amounts.items()}))
+        return facts
+
+    def row(self, row: Relation) -> str:
+        """The sentence of a constraint."""
+        if row.kind not in self.CHOICES:
+            return getattr(self, row.kind)(row)
+        one, other = (self.each(i) for _, i in row.cells)
+        form = self.pick(*self.CHOICES[row.kind])
+        return form.format(one=one, other=other, done=self.scene.done)
+
+    def weighted(self, row: Relation) -> str:
+        return self.limit(self.topics[row.topic], row.sense, row.rhs)
+
     def pick(self, *options: str) -> str:
         return self.rng.choice(options)
 
+    def after(self, sense: str) -> str:
+        return self.pick(*self.AFTER[sense])
 
-def values(relation: Relation) -> tuple[int, ...]:
-    """The coefficients of `relation`."""
-    return tuple(coefficient for coefficient, _ in relation.cells)
+    @classmethod
+    def join(cls, parts: Sequence[str], word: str = "") -> str:
+        """``chairs, tables and desks``, with another `word` than "and" if given."""
+        if len(parts) == 1:
+            return parts[0]
+        return f"{cls.COMMA.join(parts[:-1])}{word or cls.AND}{parts[-1]}"
+
+    # What a language adds besides a method for each kind of row.
+
+    @classmethod
+    @abstractmethod
+    def say_network(cls, draft: Draft, rng: random.Random) -> tuple[str, list[str]]:
+        """Say a transportation problem, one variable for each route; see `say`."""
+
+    @staticmethod
+    @abstractmethod
+    def length(text: str) -> int:
+        """The number of words or characters."""
+
+    @staticmethod
+    @abstractmethod
+    def text(sentences: Sequence[str]) -> str:
+        """The sentences, each with its full stop; empty ones are left out."""
+
+    @abstractmethod
+    def each(self, i: int) -> str:
+        """``a chair``"""
+
+    @abstractmethod
+    def amount(self, topic: Topic, number: int) -> str:
+        """``40 hours of carving``"""
+
+    @abstractmethod
+    def fact(self, i: int, amounts: dict[str, str]) -> str:
+        """What item `i` brings and uses up, by verb: ``a chair takes 2 hours of carving``"""
+
+    @abstractmethod
+    def rates(self, topic: Topic, numbers: Sequence[int]) -> str:
+        """How much of `topic` each item brings or uses up."""
+
+    @abstractmethod
+    def limit(self, topic: Topic, sense: str, rhs: int) -> str:
+        """``at most 40 hours of carving can be used``"""
+
+    @abstractmethod
+    def say_goal(self, sense: str) -> str:
+        """What is to be maximized or minimized."""
