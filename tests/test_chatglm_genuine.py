@@ -14,17 +14,17 @@ import torch
 from peft import LoraConfig, get_peft_model
 from sentencepiece import SentencePieceTrainer
 
-from glm_ppo_utils.chat import encode_answer, encode_prompt
-from glm_ppo_utils.chatglm import load_tokenizer, save_checkpoint, version_lab
+from glm_ppo_utils.chatglm import load_tokenizer, save_checkpoint
 from glm_ppo_utils.chatglm.configuration_chatglm import ChatGLMConfig
 from glm_ppo_utils.chatglm.modeling_chatglm import ChatGLMForConditionalGeneration
-from glm_ppo_utils.gradient_checkpointing import checkpoint_layers
-from glm_ppo_utils.rollout import respond
+from glm_ppo_utils.gradient_checkpointing import turn_on_gradient_checkpointing
+from glm_ppo_utils.labs import versions
+from glm_ppo_utils.rollout import encode_answer, encode_prompt, respond
 
-FOLDER = version_lab.overlays_dir() / version_lab.GENUINE[0]
+FOLDER = versions.overlays_dir() / versions.GENUINE[0]
 pytestmark = pytest.mark.skipif(
     not FOLDER.is_dir(),
-    reason=f"published code not installed; run: {version_lab.install_command('deep_training')}",
+    reason=f"published code not installed; run: {versions.install_command('deep_training')}",
 )
 
 SIZES = {
@@ -155,7 +155,7 @@ def test_checkpointed_layers_learn_below_a_lora_adapter(pair):
         torch.manual_seed(0)
         policy = get_peft_model(copy.deepcopy(pair[0]), lora).train()
         if on:
-            checkpoint_layers(policy)
+            turn_on_gradient_checkpointing(policy)
         policy(**batch, labels=batch["input_ids"]).loss.backward()
         gradients.append([p.grad for p in policy.parameters() if p.requires_grad])
     for one, other in zip(*gradients, strict=True):
@@ -223,15 +223,15 @@ for package in "deep_training.nlp.models.chatglm3", "glm_ppo_utils.chatglm":
 """
 
 
-@pytest.mark.parametrize("transformers", version_lab.LIVE)
+@pytest.mark.parametrize("transformers", versions.LIVE)
 def test_same_failures_under_newer_transformers(transformers, tmp_path):
     """Generating for one prompt and for a padded batch, the published code and ours."""
-    if not version_lab.is_installed(transformers):
-        pytest.skip(f"run: {version_lab.install_command(transformers)}")
+    if not versions.is_installed(transformers):
+        pytest.skip(f"run: {versions.install_command(transformers)}")
     batches = [left_padded(1), left_padded()]
     batches = [{key: value.tolist() for key, value in batch.items()} for batch in batches]
     sizes = {**SIZES, "multi_query_attention": True, "add_qkv_bias": True}
-    environment = version_lab._environment(transformers, str(tmp_path))
+    environment = versions._environment(transformers, str(tmp_path))
     environment["PYTHONPATH"] += os.pathsep + str(FOLDER)
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps([sizes, batches])],

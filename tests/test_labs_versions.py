@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from glm_ppo_utils.labs import versions as version_lab
+from glm_ppo_utils.labs import versions
 from glm_ppo_utils.labs.versions import LIVE, OverlayError, Row, install_command, is_installed
 
 HEAD = "ValueError: The model does not have a language model head, please use a model that has one."
@@ -54,7 +54,7 @@ def need(*versions: str) -> None:
 def live() -> dict[str, list[Row]]:
     """Rows of each version, probed once."""
     need(*LIVE)
-    return {transformers: version_lab.probe(transformers) for transformers in LIVE}
+    return {transformers: versions.probe(transformers) for transformers in LIVE}
 
 
 @pytest.mark.parametrize("transformers", LIVE)
@@ -82,7 +82,7 @@ def test_stored_table_is_what_runs_now(live, transformers):
 
     stored = [
         key(*(row[name] for name in ("model", "step", "result", "exception", "at")))
-        for row in version_lab.read_matrix()
+        for row in versions.read_matrix()
         if row["transformers"] == transformers
     ]
     now = [key(r.model, r.step, r.result, r.exception, r.at) for r in live[transformers]]
@@ -91,47 +91,47 @@ def test_stored_table_is_what_runs_now(live, transformers):
 
 def test_cause(live):
     """The pair, the 15 characters, and the pass that still worked."""
-    before = version_lab.what_extract_past_returns("4.40.0")
-    after = version_lab.what_extract_past_returns("4.42.4")
+    before = versions.what_extract_past_returns("4.40.0")
+    after = versions.what_extract_past_returns("4.42.4")
     assert before["signature"] == after["signature"]
     assert len(before["parts"]) == 3  # one cache a layer
     name, caches = after["parts"]
     assert name == "str 'past_key_values' of 15 characters"
     assert caches == before["returns"]
-    assert FORMAT == version_lab.what_extract_past_returns("4.44.2")["exception"]
+    assert FORMAT == versions.what_extract_past_returns("4.44.2")["exception"]
     for use_cache in (True, False):
-        first, second = version_lab.what_layer_0_receives("4.42.4", use_cache)
+        first, second = versions.what_layer_0_receives("4.42.4", use_cache)
         assert (first["call"], first["kv_cache"]) == (1, "None")
         assert (second["call"], second["kv_cache"]) == (2, name)
 
 
 def test_traceback_ends_in_layer_0(live):
-    *frames, message = version_lab.generation_traceback("4.42.4")
+    *frames, message = versions.generation_traceback("4.42.4")
     assert message == UNPACK
-    assert frames[-1].endswith("forward: past_key, past_value = kv_cache")
-    assert version_lab.generation_traceback("4.42.4", "no_cache")[-1] == UNPACK
-    assert version_lab.generation_traceback("4.42.4", "padded")[-1] == SHAPE
-    assert version_lab.generation_traceback("4.40.0") == []
+    assert frames[-1].endswith("forward: cache_k, cache_v = kv_cache")
+    assert versions.generation_traceback("4.42.4", "no_cache")[-1] == UNPACK
+    assert versions.generation_traceback("4.42.4", "padded")[-1] == SHAPE
+    assert versions.generation_traceback("4.40.0") == []
 
 
 def test_reverse_failure(live):
     """Code written for the pair fails where there is none: the same message, another line."""
-    *frames, message = version_lab.generation_traceback("4.40.0", "newer_code")
+    *frames, message = versions.generation_traceback("4.40.0", "newer_code")
     assert message == UNPACK
     assert "self._extract_past_from_model_output(outputs)" in frames[-1]
-    assert version_lab.generation_traceback("4.42.4", "newer_code") == []
+    assert versions.generation_traceback("4.42.4", "newer_code") == []
 
 
 @pytest.fixture(scope="module")
 def expected() -> dict:
     """Tokens under the pin, where no patch is needed."""
-    return version_lab.generate_with_patch("4.40.0")
+    return versions.generate_with_patch("4.40.0")
 
 
 @pytest.mark.parametrize("transformers", PATCHED)
 def test_patch_generates_the_same_tokens(expected, transformers):
     need(transformers)
-    tokens = version_lab.generate_with_patch(transformers)
+    tokens = versions.generate_with_patch(transformers)
     assert tokens["padded"] == tokens["single"] == expected["unpatched"]
     assert tokens["tokenized"] == expected["tokenized"] and tokens["mask"] == expected["mask"]
     assert [call["tokens"] for call in tokens["layer_0"]][1:] == [1] * 5  # the cache is used
@@ -154,36 +154,38 @@ def test_patch_is_off_by_default_and_refuses_untested_versions(monkeypatch):
 
 def test_missing_overlay_names_the_command(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("GLM_PPO_OVERLAYS", str(tmp_path))
-    with pytest.raises(OverlayError, match="version_lab install 4.42.4"):
-        version_lab.probe("4.42.4")
-    assert version_lab.main(["run", "4.42.4"]) == 1
-    assert "version_lab install 4.42.4" in capsys.readouterr().err
+    with pytest.raises(OverlayError, match="labs.versions install 4.42.4"):
+        versions.probe("4.42.4")
+    assert versions.main(["run", "4.42.4"]) == 1
+    assert "labs.versions install 4.42.4" in capsys.readouterr().err
 
 
 def test_failed_install_leaves_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("GLM_PPO_OVERLAYS", str(tmp_path))
-    monkeypatch.setattr(version_lab, "_pip", lambda *args: fail())
 
-    def fail():
-        raise OverlayError("no such version")
+    def fail(*args, **kwargs):
+        return subprocess.CompletedProcess(args, 1, stderr="ERROR: hint\nERROR: no such version\n")
+            args, 1, stderr="ERROR: a hint\nERROR: no such version\n"
+        )
 
-    with pytest.raises(OverlayError):
-        version_lab.install("4.0.99")
+    monkeypatch.setattr(subprocess, "run", fail)
+    with pytest.raises(OverlayError, match="transformers==4.0.99 .*no such version"):
+        versions.install("4.0.99")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_probe_that_crashes_is_an_error(live, monkeypatch):
     monkeypatch.setattr(
-        version_lab, "_environment", lambda *args: {"PYTHONPATH": "/nowhere", "PATH": "/bin"}
+        versions, "_environment", lambda *args: {"PYTHONPATH": "/nowhere", "PATH": "/bin"}
     )
     with pytest.raises(OverlayError, match="probe failed under transformers 4.42.4"):
-        version_lab.run_probe("4.42.4", "no-such-task")
+        versions.run_probe("4.42.4", "no-such-task")
 
 
 def test_probe_that_takes_too_long_is_an_error(monkeypatch):
-    monkeypatch.setattr(version_lab, "is_installed", lambda version: True)
+    monkeypatch.setattr(versions, "is_installed", lambda version: True)
     with pytest.raises(OverlayError, match="took over 0 s"):
-        version_lab.run_probe("4.40.0", "steps", timeout=0.01)
+        versions.run_probe("4.40.0", "steps", timeout=0.01)
 
 
 def test_package_imports_without_trl():

@@ -5,6 +5,7 @@ versions of transformers that TRL and PEFT do not run on.
 """
 
 from importlib import import_module
+from typing import Any
 
 _HOME = {
     "CheckpointError": "hub",
@@ -24,7 +25,7 @@ _HOME = {
 __all__ = list(_HOME)
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -10,6 +10,10 @@ from packaging.version import Version
 from torch import nn
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from glm_ppo_utils.gradient_checkpointing import (
+    gradient_checkpointing_is_on as gradient_checkpointing_is_on,  # notebook 04 finds it here
+)
+
 # The first and the last version of transformers that `patch_generation` was tested with.
 PATCH_TESTED = ("4.40.0", "4.52.4")
 
@@ -124,44 +128,3 @@ def fit_generation(model: Any, name: str) -> None:
             f"{name} was patched in memory by patch_generation: {misfit}, to do without the patch",
             stacklevel=3,
         )
-
-
-def gradient_checkpointing_is_on(model: Any) -> bool:
-    """Whether a training step really recomputes its layers.
-
-    ``gradient_checkpointing_enable()`` never complains, but does nothing on revisions of ChatGLM's
-    code from 2024 on: their ``forward`` does not look at the switch that transformers sets. So
-    this takes a training step on two tokens and watches whether the backward pass calls the first
-    layer again. Gradients, random state and training mode stay as they were.
-
-    Parameters
-    ----------
-    model
-        A transformers model, alone or inside PEFT or TRL's value-head model.
-    """
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    layer = max(lists, key=len)[0]
-    # A module inside the layer: newer versions of transformers keep the layer's own hooks out.
-    inner = next(module for module in layer.modules() if not list(module.children()))
-    base = getattr(model, "pretrained_model", model)
-    embedding = base.get_input_embeddings()
-    input_ids = torch.zeros(1, 2, dtype=torch.long, device=embedding.weight.device)
-    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    model.zero_grad(set_to_none=True)
-    calls = []
-    hooks = [
-        inner.register_forward_pre_hook(lambda *_: calls.append("forward")),
-        embedding.register_forward_hook(lambda *args: args[2].requires_grad_()),
-    ]
-    training = model.training
-    model.train()
-    try:
-        with torch.enable_grad(), torch.random.fork_rng():
-            base(input_ids=input_ids).logits.float().sum().backward()
-    finally:
-        model.train(training)
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-        for hook in hooks:
-            hook.remove()
-    return len(calls) > 1

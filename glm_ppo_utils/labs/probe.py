@@ -1,4 +1,4 @@
-"""What works under the transformers that is first on the path; run by `version_lab`.
+"""What works under the transformers that is first on the path; run by `versions`.
 
 One line of JSON per result goes to ``--output``. ChatGLM comes from a checkpoint folder, the
 controls GPT-2 and Llama are made on the spot, all tiny and with random weights.
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import MethodType
+from typing import Any
 
 import torch
 import transformers
@@ -30,8 +31,8 @@ class Subject:
     """A model to probe, loaded anew for every step that changes it."""
 
     name: str
-    load: Callable[[], nn.Module]
-    load_tokenizer: Callable[[], object]
+    load: Callable[[], Any]
+    load_tokenizer: Callable[[], Any]
 
     def batch(self, texts: list[str] = TEXTS[:1]) -> dict[str, torch.Tensor]:
         """Ids, mask and positions, left-padded here by hand: padding has steps of its own."""
@@ -85,7 +86,7 @@ def _control(name: str) -> nn.Module:
     return transformers.LlamaForCausalLM(config).eval()
 
 
-def _control_tokenizer():
+def _control_tokenizer() -> transformers.PreTrainedTokenizerFast:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     words = sorted({word for text in TEXTS for word in text.split()})
@@ -100,7 +101,7 @@ def _control_tokenizer():
 # -- steps ------------------------------------------------------------------------------------
 
 
-def generate(model: nn.Module, batch: dict[str, torch.Tensor], **options) -> torch.Tensor:
+def generate(model: Any, batch: dict[str, torch.Tensor], **options: Any) -> torch.Tensor:
     """`NEW_TOKENS` tokens after each row, greedily unless told otherwise."""
     options = {"do_sample": False, "max_new_tokens": NEW_TOKENS, "pad_token_id": 0, **options}
     with torch.no_grad():
@@ -177,7 +178,7 @@ def trl_import(s: Subject) -> None:
     from trl import AutoModelForCausalLMWithValueHead, PPOTrainer  # noqa: F401
 
 
-def _wrap(model: nn.Module) -> nn.Module:
+def _wrap(model: Any) -> Any:
     from trl import AutoModelForCausalLMWithValueHead
 
     return AutoModelForCausalLMWithValueHead.from_pretrained(model)
@@ -276,7 +277,7 @@ NEEDS_NO_MODEL = {"tokenizer_load", "tokenizer_encode", "tokenizer_pad_batch", "
 
 
 def steps(s: Subject) -> Iterator[dict]:
-    """Rows of `version_lab.Row`, without the version."""
+    """Rows of `versions.Row`, without the version."""
     failed = set()
     for name, step in STEPS.items():
         row = {"model": s.name, "step": name}
@@ -316,7 +317,7 @@ def _where(error: Exception) -> str:
 
 
 def look(s: Subject) -> Iterator[dict]:
-    """Everything about how generation fails, as one row; `version_lab` explains its parts."""
+    """Everything about how generation fails, as one row; `versions` explains its parts."""
     yield {
         "extract_past": extract_past(s),
         "layer_0": {
@@ -350,11 +351,11 @@ def extract_past(s: Subject) -> dict:
     }
 
 
-def layer_0(model: nn.Module, batch: dict[str, torch.Tensor], **options) -> list[dict]:
+def layer_0(model: Any, batch: dict[str, torch.Tensor], **options: Any) -> list[dict]:
     """What layer 0 gets as its cache in a generation, call by call."""
-    received = []
+    received: list[dict] = []
 
-    def record(module, arguments, keywords):
+    def record(module: nn.Module, arguments: tuple, keywords: dict) -> None:
         bound = inspect.signature(module.forward).bind(*arguments, **keywords).arguments
         tokens = next(iter(bound.values())).shape[0]
         cache = _describe(bound.get("kv_cache"))
@@ -365,7 +366,7 @@ def layer_0(model: nn.Module, batch: dict[str, torch.Tensor], **options) -> list
     return received
 
 
-def failure(model: nn.Module, batch: dict[str, torch.Tensor], **options) -> list[str]:
+def failure(model: Any, batch: dict[str, torch.Tensor], **options: Any) -> list[str]:
     """The traceback of generation, one frame a line and the message last; empty if it works."""
     try:
         generate(model, batch, **options)
@@ -377,12 +378,14 @@ def failure(model: nn.Module, batch: dict[str, torch.Tensor], **options) -> list
     return []
 
 
-def _with_newer_code(model: nn.Module) -> nn.Module:
+def _with_newer_code(model: Any) -> Any:
     model._update_model_kwargs_for_generation = MethodType(_newer_update, model)
     return model
 
 
-def _newer_update(self, outputs, model_kwargs: dict, *args, **kwargs) -> dict:
+def _newer_update(
+    self: Any, outputs: Any, model_kwargs: dict, *args: object, **kwargs: object
+) -> dict:
     """How code written for transformers 4.42 and later takes the pair apart."""
     name, cache = self._extract_past_from_model_output(outputs)
     return {**next_step(self, outputs, model_kwargs), name: cache}
@@ -391,6 +394,7 @@ def _newer_update(self, outputs, model_kwargs: dict, *args, **kwargs) -> dict:
 def patched(s: Subject) -> dict:
     """Greedy tokens with the patch, and what happens without it."""
     model, tokenizer = s.load(), s.load_tokenizer()
+    unpatched: list | str
     try:
         unpatched = generate(model, s.batch(TEXTS)).tolist()
     except Exception as error:

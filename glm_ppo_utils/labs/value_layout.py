@@ -1,23 +1,23 @@
 """What transposed values do to PPO: loudly when batch and length differ, silently when not."""
 
 import copy
+from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedTokenizerBase
 from trl import AutoModelForCausalLMWithValueHead, PPOConfig, PPOTrainer
 
 from glm_ppo_utils.chatglm.head import add_value_head, expose_head
 
 
-def without_layout_fix(model: nn.Module, **options) -> AutoModelForCausalLMWithValueHead:
+def without_layout_fix(model: Any, **options: Any) -> AutoModelForCausalLMWithValueHead:
     """TRL's own wrapper, which takes values as they come: ``[sequence, batch]`` on ChatGLM3."""
     expose_head(model)
     return AutoModelForCausalLMWithValueHead.from_pretrained(model, **options)
 
 
 def value_losses(
-    model: nn.Module, fixed: bool, steps: int = 150, size: int = 8, seed: int = 0
+    model: Any, fixed: bool, steps: int = 150, size: int = 8, seed: int = 0
 ) -> list[float]:
     """Train a policy's value head on square batches and return the value loss of each step.
 

@@ -1,7 +1,7 @@
 """The same probe under several versions of transformers.
 
 Each version is installed into a side folder, an overlay, with the packages that must match it and
-without torch, and is put before the environment's own packages in a subprocess. The probe is
+without torch, and comes before the environment's own packages in a subprocess. The probe is
 `glm_ppo_utils.labs.probe`.
 
     python -m glm_ppo_utils.labs.versions install 4.40.0 4.42.4 4.44.2
@@ -15,18 +15,18 @@ import datetime
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from importlib.metadata import Distribution, distributions, version
+from importlib.metadata import version
 from pathlib import Path
 
-from packaging.requirements import Requirement
 from packaging.version import Version
+
+from glm_ppo_utils import atomic
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "notebooks" / "runs" / "version_matrix.csv"
@@ -36,19 +36,17 @@ ALL = (
     *("4.42.0", "4.42.4", "4.43.0", "4.43.4", "4.44.0", "4.44.2", "4.45.0", "4.45.2"),
     *("4.46.3", "4.48.0", "4.48.3", "4.49.0", "4.50.3", "4.52.4", "4.57.6", "5.23.0"),
 )
+# What a version, from the one named on, needs beside itself and other than the environment has.
 # PEFT and TRL do not say which transformers they need, or say it wrongly; these pairs import.
 COMPANIONS = (
-    ("4.36", ("peft==0.11.1", "trl==0.9.6")),
-    ("4.40", ()),
-    ("4.45", ("peft==0.13.2",)),
-    ("4.50", ("peft==0.17.1",)),
-    ("5.0", ("peft==0.21.2",)),
+    ("4.36", "tokenizers==0.15.2 peft==0.11.1 trl==0.9.6"),
+    ("4.40", ""),
+    ("4.45", "tokenizers==0.20.3 peft==0.13.2"),
+    ("4.47", "tokenizers==0.21.4 peft==0.13.2"),
 )
 # The published code of ChatGLM3, in a package that needs no hub (Apache-2.0). It is an oracle for
 # tests and not a dependency: installed beside the overlays, never imported by this package.
 GENUINE = ("deep_training", "deep_training==0.3.0")
-# The environment's own torch is what every version runs on.
-NEVER_INSTALL = {"torch", "numpy"}
 
 
 @dataclass(frozen=True)
@@ -110,54 +108,24 @@ def install(transformers: str) -> Path:
     target = overlays_dir() / transformers
     if target.is_dir():
         return target
-    scratch = overlays_dir() / f".{transformers}.writing-{os.getpid()}"
-    shutil.rmtree(scratch, ignore_errors=True)
-    try:
-        if transformers == GENUINE[0]:
-            _pip(GENUINE[1:], scratch)
-        else:
-            _pip([f"transformers=={transformers}", *_companions(transformers)], scratch)
-            while wanted := _unmet(scratch):
-                _pip(wanted, scratch)
-        scratch.rename(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    packages = [f"transformers=={transformers}", *_companions(transformers)]
+    if transformers == GENUINE[0]:
+        packages = [GENUINE[1]]
+    # Without dependencies: the environment's own torch and numpy are what every version runs on.
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
+    with atomic.replacing(target) as scratch:
+        done = subprocess.run(
+            [*command, "--target", str(scratch), *packages], capture_output=True, text=True
+        )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise OverlayError(f"pip could not install {' '.join(packages)} ({last})")
     return target
 
 
-def _companions(transformers: str) -> tuple[str, ...]:
+def _companions(transformers: str) -> list[str]:
     fitting = [pins for since, pins in COMPANIONS if Version(since) <= Version(transformers)]
-    return fitting[-1] if fitting else ()
-
-
-def _pip(requirements: Sequence[str], target: Path) -> None:
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
-    command += ["--upgrade", "--target", str(target), *requirements]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise OverlayError(f"pip could not install {' '.join(requirements)} ({last})")
-
-
-def _unmet(overlay: Path) -> list[str]:
-    """What the overlay's packages need and neither it nor the environment has."""
-    inside = list(distributions(path=[str(overlay)]))
-    present = {_name(d): d.version for d in [*distributions(), *inside]}
-    wanted = {}
-    for package in inside:
-        for text in package.requires or ():
-            requirement = Requirement(text)
-            if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
-                continue
-            name = requirement.name.lower().replace("_", "-")
-            have = present.get(name)
-            if name not in NEVER_INSTALL and not (have and requirement.specifier.contains(have)):
-                wanted[name] = f"{name}{requirement.specifier}"
-    return sorted(wanted.values())
-
-
-def _name(distribution: Distribution) -> str:
-    return distribution.metadata["Name"].lower().replace("_", "-")
+    return fitting[-1].split() if fitting else []
 
 
 # -- running the probe ------------------------------------------------------------------------
@@ -193,9 +161,15 @@ def run_probe(transformers: str, *arguments: str, timeout: float = 900) -> list[
         output = Path(scratch) / "rows.jsonl"
         command = [sys.executable, "-m", "glm_ppo_utils.labs.probe", *arguments]
         command += ["--checkpoint", str(probe_checkpoint()), "--output", str(output)]
-        options = {"env": _environment(transformers, scratch), "cwd": scratch, "text": True}
         try:
-            done = subprocess.run(command, capture_output=True, timeout=timeout, **options)
+            done = subprocess.run(
+                command,
+                env=_environment(transformers, scratch),
+                cwd=scratch,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+            )
         except subprocess.TimeoutExpired as error:
             raise OverlayError(
                 f"the probe under transformers {transformers} took over {timeout:.0f} s; "
@@ -231,8 +205,8 @@ def probe_checkpoint() -> Path:
     Three layers, because newer code under older transformers unpacks the caches of all layers
     into two names: with two layers that would succeed.
     """
-    from .checkpoint import write_checkpoint
-    from .tokenizer_training import train_tokenizer
+    from glm_ppo_utils.chatglm import write_checkpoint
+    from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
 
     folder = Path(tempfile.mkdtemp(prefix="chatglm-probe-"))
     text = "maximize\n 3 chairs + 5 tables\nsubject to\n 2 chairs + tables <= 40\nend\n"
@@ -375,7 +349,7 @@ def draw(table: Sequence[dict]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: ``install``, ``run`` or ``matrix``, each with versions."""
-    parser = argparse.ArgumentParser(prog="version_lab", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="versions", description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=["install", "run", "matrix"])
     parser.add_argument("versions", nargs="*")
     options = parser.parse_args(arguments)
