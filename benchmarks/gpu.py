@@ -26,13 +26,13 @@ import pandas as pd
 import torch
 
 from glm_ppo_utils import base_model
-from glm_ppo_utils.chat import encode_prompt
+from glm_ppo_utils.chatglm import add_value_head
 from glm_ppo_utils.chatglm.random_weights import published_config, random_policy
 from glm_ppo_utils.chatglm.tokenization_chatglm import ChatGLMTokenizer
-from glm_ppo_utils.pipeline import ROOT, with_value_head
+from glm_ppo_utils.pipeline import ROOT
 from glm_ppo_utils.ppo import PPORun
 from glm_ppo_utils.profiles import PROFILES
-from glm_ppo_utils.rollout import grade
+from glm_ppo_utils.rollout import call_reward, encode_prompt
 
 GPU = torch.cuda.is_available()
 
@@ -93,7 +93,7 @@ def measure(args: argparse.Namespace) -> pd.DataFrame:
     profile = PROFILES[args.profile]
     given = {"num_layers": args.layers, "hidden_size": args.hidden, "ffn_hidden_size": args.ffn}
     config = published_config(args.profile, **{k: v for k, v in given.items() if v})
-    policy = with_value_head(random_policy(config, profile.dtype, profile.lora))
+    policy = add_value_head(random_policy(config, profile.dtype, profile.lora))
     weights = sum(p.numel() * p.element_size() for p in policy.pretrained_model.parameters())
     tokenizer = ChatGLMTokenizer(str(base_model.FOLDER / base_model.VOCABULARY_FILE))
     problems = [prompt_of(tokenizer, args.prompt)] * args.batch
@@ -114,9 +114,9 @@ def measure(args: argparse.Namespace) -> pd.DataFrame:
             with meter("generate"):
                 rollouts = run.rollout(problems)
             with meter("score"):
-                rewards = grade(_score, problems, [r.text for r in rollouts])
+                rewards = call_reward(_score, problems, [r.text for r in rollouts])
             with meter("optimise"):
-                run._optimise(rollouts, rewards)
+                run.optimise(rollouts, rewards)
             tokens.append(sum(len(r.response) for r in rollouts))
     kept = {name: values[args.warmup :] for name, values in meter.seconds.items()}
     rows = [

@@ -27,12 +27,12 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, set_seed
 from trl import PPOTrainer
 
-from glm_ppo_utils.chat import decode_answer, encode_prompt, stop_ids
 from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer
 from glm_ppo_utils.evaluator import Evaluator
 from glm_ppo_utils.pipeline import ROOT, sft_policy, training_problems
 from glm_ppo_utils.ppo import PPORun
 from glm_ppo_utils.profiles import get_profile
+from glm_ppo_utils.rollout import decode_answer, encode_prompt, stop_ids
 
 PHASES = ["generate", "score", "logprobs", "optimise"]
 

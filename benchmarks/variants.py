@@ -36,7 +36,7 @@ from glm_ppo_utils.pipeline import (
 )
 from glm_ppo_utils.ppo import PPORun, read_jsonl
 from glm_ppo_utils.profiles import get_profile
-from glm_ppo_utils.rollout import RewardFn, grade
+from glm_ppo_utils.rollout import RewardFn, call_reward
 
 OUT = ROOT / "notebooks" / "runs"
 
@@ -206,7 +206,7 @@ def run_variant(name: str, profile, seed: int, steps: int | None) -> pd.DataFram
 def overpaid(run: PPORun, evaluator: Evaluator) -> str:
     """The three of the policy's answers that its own reward pays most above the evaluator's."""
     answers = [r.text for r in run.rollout(run.heldout)]
-    paid = grade(run.reward_fn, run.heldout, answers)
+    paid = call_reward(run.reward_fn, run.heldout, answers)
     scores = evaluator.score_batch(answers, [p.reference for p in run.heldout])
     order = sorted(range(len(answers)), key=lambda i: scores[i].reward - paid[i])
     blocks = [

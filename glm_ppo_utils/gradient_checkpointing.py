@@ -1,27 +1,25 @@
-"""What saves memory and time: one copy of the weights, recomputed layers, fewer logits, advice."""
+"""Gradient checkpointing: switch it on, and prove that it is on."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import nn
-from trl import PreTrainedModelWrapper
 
-from glm_ppo_utils.chatglm import gradient_checkpointing_is_on
-
-if TYPE_CHECKING:
-    from glm_ppo_utils.ppo import PPOSettings
-    from glm_ppo_utils.sft import SFTSettings
+from glm_ppo_utils.errors import BadInput
 
 
-def checkpoint_layers(policy: nn.Module) -> None:
-    """Let the backward pass recompute the layers, and make sure that it does.
+def turn_on_gradient_checkpointing(policy: Any) -> None:
+    """Let the backward pass compute the layers again instead of keeping them in memory.
+
+    Parameters
+    ----------
+    policy
+        A transformers model, alone or inside PEFT or TRL's value-head model.
 
     Raises
     ------
-    ValueError
-        When the model's code does not look at the switch, as ChatGLM's later revisions.
+    BadInput
+        When the model's code does not look at the switch, as some revisions of ChatGLM's.
     """
     model = getattr(policy, "pretrained_model", policy)
     # ChatGLM's published code checkpoints such that no gradient enters a layer whose inputs have
@@ -29,106 +27,48 @@ def checkpoint_layers(policy: nn.Module) -> None:
     model.enable_input_require_grads()
     model.gradient_checkpointing_enable()
     if not gradient_checkpointing_is_on(policy):
-        raise ValueError(
+        raise BadInput(
             "gradient_checkpointing is asked for, but this revision of the model's code ignores "
             "it; turn it off, or load a revision that has it"
         )
 
 
-def adapter_is_fresh(policy: PreTrainedModelWrapper) -> bool:
-    """Whether the LoRA adapter changes nothing yet: its second matrices are all zero."""
-    return not any(p.any() for n, p in policy.named_parameters() if "lora_B" in n)
+def gradient_checkpointing_is_on(model: Any) -> bool:
+    """Whether a training step really recomputes its layers.
 
+    ``gradient_checkpointing_enable()`` never complains, but does nothing on some revisions of
+    ChatGLM's code from 2024 on, whose ``forward`` does not look at the switch that transformers
+    sets. So this takes a training step on two tokens and watches whether the backward pass calls
+    the first layer again. Gradients, random state and training mode stay as they were.
 
-class AdapterAtStart:
-    """Context in which the adapter is the one that PPO started from.
-
-    TRL's reference model under LoRA is the policy with its adapter disabled. That is right for a
-    fresh adapter. One that SFT has trained is part of the reference: disabling it would pull PPO
-    back to the model before SFT. Only the adapter is kept twice, a few MB, not the weights below.
+    Parameters
+    ----------
+    model
+        A transformers model, alone or inside PEFT or TRL's value-head model.
     """
-
-    def __init__(self, policy: PreTrainedModelWrapper):
-        adapter = [p for p in policy.pretrained_model.parameters() if p.requires_grad]
-        self._pairs = [(p, p.detach().clone()) for p in adapter]
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
-
-    def _swap(self) -> None:
-        for parameter, other in self._pairs:
-            parameter.data, other.data = other.data, parameter.data
-
-
-@torch.no_grad()
-def head_sequence_dim(policy: nn.Module) -> int | None:
-    """Which dimension of the language model head's input is the sequence, found by trying it once.
-
-    None when the head is not a module of its own that the model calls.
-    """
-    head = getattr(policy.pretrained_model, "lm_head", None)
-    if head is None:
-        return None
-    shapes: list[torch.Size] = []
-    hook = head.register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape))
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    layer = max(lists, key=len)[0]
+    # A module inside the layer: newer versions of transformers keep the layer's own hooks out.
+    inner = next(module for module in layer.modules() if not list(module.children()))
+    base = getattr(model, "pretrained_model", model)
+    embedding = base.get_input_embeddings()
+    input_ids = torch.zeros(1, 2, dtype=torch.long, device=embedding.weight.device)
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    model.zero_grad(set_to_none=True)
+    calls = []
+    hooks = [
+        inner.register_forward_pre_hook(lambda *_: calls.append("forward")),
+        embedding.register_forward_hook(lambda *args: args[2].requires_grad_()),
+    ]
+    training = model.training
+    model.train()
     try:
-        policy.pretrained_model(torch.zeros(2, 3, dtype=torch.long, device=head.weight.device))
+        with torch.enable_grad(), torch.random.fork_rng():
+            base(input_ids=input_ids).logits.float().sum().backward()
     finally:
-        hook.remove()
-    return list(shapes[0]).index(3) if shapes and len(shapes[0]) == 3 else None
-
-
-@contextmanager
-def logits_of_last(policy: nn.Module, count: int, dim: int | None) -> Iterator[None]:
-    """Let the model compute the logits of the last `count` positions only.
-
-    Those of a prompt cost as much as those of a response, and PPO does not look at them.
-    """
-    if dim is None:
-        yield
-        return
-
-    def cut(_, args):
-        hidden, *rest = args
-        return hidden.narrow(dim, hidden.shape[dim] - count, count), *rest
-
-    hook = policy.pretrained_model.lm_head.register_forward_pre_hook(cut)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-@contextmanager
-def memory_advice(phase: str, advice: str) -> Iterator[None]:
-    """Say what lowers the memory of a phase when the GPU is full in it."""
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        raise torch.cuda.OutOfMemoryError(
-            f"out of GPU memory in the phase '{phase}'; {advice} ({str(error).splitlines()[0]})"
-        ) from error
-
-
-def ppo_advice(phase: str, s: "PPOSettings") -> str:
-    """The knobs of a phase of a PPO step."""
-    shorter = f"max_new_tokens (now {s.max_new_tokens})"
-    if phase in ("generate", "evaluate"):
-        return f"lower rollout_batch_size (now {s.rollout_batch_size}) or {shorter}"
-    if phase == "optimise":
-        return f"{_recompute(s)}lower mini_batch_size (now {s.mini_batch_size}) or {shorter}"
-    return "the reward function needs less, or a GPU of its own"
-
-
-def sft_advice(s: "SFTSettings") -> str:
-    """The knobs of fine-tuning."""
-    return f"{_recompute(s)}lower batch_size (now {s.batch_size})"
-
-
-def _recompute(s: "PPOSettings | SFTSettings") -> str:
-    return "" if s.gradient_checkpointing else "turn gradient_checkpointing on, or "
+        model.train(training)
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        for hook in hooks:
+            hook.remove()
+    return len(calls) > 1

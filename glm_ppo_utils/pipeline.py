@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
 from peft import PeftModel
-from transformers import PreTrainedModel, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from trl import PreTrainedModelWrapper
 
 from glm_ppo_utils import base_model
@@ -17,10 +16,10 @@ from glm_ppo_utils import problems as word_problems
 from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer, save_checkpoint
 from glm_ppo_utils.chatglm.loading import ADAPTER
 from glm_ppo_utils.evaluator import Evaluator
-from glm_ppo_utils.ppo import PPOSettings, read_jsonl
+from glm_ppo_utils.ppo import read_jsonl
 from glm_ppo_utils.problems import Problem
-from glm_ppo_utils.profiles import Profile, get_profile
-from glm_ppo_utils.rollout import evaluate
+from glm_ppo_utils.profiles import PPOSettings, Profile, get_profile
+from glm_ppo_utils.rollout import DECODINGS, evaluate, sampled_and_greedy
 from glm_ppo_utils.sft import train_sft
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,9 +31,9 @@ def runs_dir(profile: Profile) -> Path:
     Another base model, other data or SFT settings are another folder, so nothing stale is picked
     up; a PPO run guards its own settings. ``GLM_PPO_RUNS`` moves ``runs`` elsewhere.
     """
-    settings = {k: v for k, v in asdict(profile).items() if k != "ppo"}
-    settings = json.dumps([settings, base_model.made()["sha256"]], sort_keys=True)
-    fingerprint = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    settings = {k: v for k, v in asdict(profile).items() if k not in ("ppo", "threads")}
+    text = json.dumps([settings, base_model.made()["sha256"]], sort_keys=True)
+    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:8]
     return Path(os.environ.get("GLM_PPO_RUNS", ROOT / "runs")) / f"{profile.name}-{fingerprint}"
 
 
@@ -94,7 +93,6 @@ def train_sft_policy(
     Without `folder` it goes where :func:`sft_policy` looks; without `pairs` of (prompt, answer)
     the profile's demonstrations are learnt and its held-out problems tried.
     """
-    own = pairs is not None
     set_seed(seed)
     start = start_policy(profile)
     tokenizer = load_tokenizer(start, revision=profile.revision)
@@ -103,26 +101,30 @@ def train_sft_policy(
     log = train_sft(
         model,
         tokenizer,
-        pairs if own else demonstration_pairs(profile),
-        heldout if own else demonstration_pairs(profile, "heldout"),
+        demonstration_pairs(profile) if pairs is None else pairs,
+        demonstration_pairs(profile, "heldout") if pairs is None else heldout,
         replace(profile.sft, seed=seed),
         folder,
         progress=progress,
-        probe=None if own else lambda model: held_out_rates(profile, model, tokenizer),
+        probe=(lambda m: held_out_rates(profile, m, tokenizer)) if pairs is None else None,
     )
     save_checkpoint(model, tokenizer, folder / "policy")
     return log
 
 
-def held_out_rates(profile: Profile, model, tokenizer, count: int = 100) -> dict[str, float]:
+def held_out_rates(
+    profile: Profile,
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    count: int = 100,
+) -> dict[str, float]:
     """Exact rates of a policy, sampled and greedy, on the first `count` held-out problems."""
     held, length = heldout_problems(profile)[:count], profile.ppo.max_new_tokens
     grader = Evaluator()
-    ways = {"sampled": 1.0, "greedy": 0.0}
-    return {
-        f"{way}_exact": evaluate(model, tokenizer, held, grader, length, temperature)["exact"]
-        for way, temperature in ways.items()
-    }
+    rates = sampled_and_greedy(
+        lambda temperature: evaluate(model, tokenizer, held, grader, length, temperature)
+    )
+    return {name: rate for name, rate in rates.items() if name.endswith("_exact")}
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -138,19 +140,7 @@ def ppo_policy(profile: Profile, folder: Path | str, seed: int = 0) -> PreTraine
     set_seed(seed)  # a new adapter starts from random weights
     lora = None if (Path(folder) / ADAPTER).is_file() else profile.lora
     revision = profile.revision if str(folder) == profile.checkpoint else None
-    return with_value_head(load_policy(folder, revision, profile.dtype, lora))
-
-
-def with_value_head(model: PreTrainedModel | PeftModel) -> PreTrainedModelWrapper:
-    """`add_value_head` with a head that predicts 0 at first.
-
-    From random weights the first values are far off (larger than any reward here), and the trunk
-    that the head shares with the policy pays for it.
-    """
-    policy = add_value_head(model)
-    for parameter in policy.v_head.summary.parameters():
-        torch.nn.init.zeros_(parameter)
-    return policy
+    return add_value_head(load_policy(folder, revision, profile.dtype, lora))
 
 
 def ppo_settings(profile: Profile, seed: int = 0) -> PPOSettings:
@@ -167,7 +157,7 @@ def prepare(profile: Profile, problems: Sequence[Problem]) -> list[Problem]:
     ]
 
 
-def summary(profile: Profile) -> str:
+def result(profile: Profile) -> str:
     """What notebook 05 reached: held-out exact rates before and after PPO."""
     folder = runs_dir(profile) / "ppo-seed0"
     rows, log = read_jsonl(folder / "eval.jsonl"), read_jsonl(folder / "log.jsonl")
@@ -176,11 +166,11 @@ def summary(profile: Profile) -> str:
     lines = [
         f"profile {profile.name}, {profile.ppo.eval_problems} held-out problems, exact answers"
     ]
-    for way in ("sampled", "greedy"):
+    for way in DECODINGS:
         before, after = rows[0][f"{way}_exact"], rows[-1][f"{way}_exact"]
         lines.append(f"{way:8s} SFT {before:.2f} -> PPO {after:.2f} ({after - before:+.2f})")
     return "\n".join([*lines, f"largest KL of a step {max(r['kl'] for r in log):.2f}"])
 
 
 if __name__ == "__main__":
-    print(summary(get_profile()))
+    print(result(get_profile()))

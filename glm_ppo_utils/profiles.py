@@ -1,15 +1,252 @@
-"""Every knob, in one place: what a run trains, on what, and how.
+"""Every knob, in one place: what a run trains, on what, how, and what that costs in memory.
 
 A profile is data. Notebooks and commands ask it and never branch on its name.
 """
 
+import math
 import os
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 
-from glm_ppo_utils.ppo import PPOSettings
-from glm_ppo_utils.sft import SFTSettings
+from glm_ppo_utils.errors import BadInput
+
+
+@dataclass(frozen=True)
+class SFTSettings:
+    """Knobs of supervised fine-tuning.
+
+    Attributes
+    ----------
+    steps : int
+        Optimiser steps.
+    batch_size : int
+        Demonstrations per step.
+    learning_rate : float
+        Peak of AdamW's learning rate, after the warm-up and before cosine decay to zero.
+    muon_lr : float or None
+        The same for Muon, which then trains the matrices inside the layers; None leaves them to
+        AdamW. For training from random weights: see `sft.muon_and_adamw`.
+    warmup : float
+        Share of the steps in which the learning rate rises linearly.
+    weight_decay : float
+        AdamW's weight decay.
+    problems : int
+        Demonstrations to generate.
+    error_rate : float
+        Share of the generated demonstrations that carry one error.
+    eval_every : int
+        Steps between two measurements of the loss on held-out demonstrations.
+    gradient_checkpointing : bool
+        Keep only the input of each layer and compute the rest again in the backward pass.
+    seed : int
+        Order of the batches.
+    """
+
+    steps: int = 2000
+    batch_size: int = 8
+    learning_rate: float = 5e-4
+    muon_lr: float | None = None
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    problems: int = 16_000
+    error_rate: float = 0.4
+    eval_every: int = 500
+    gradient_checkpointing: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self, "steps batch_size problems eval_every", at_least=1)
+        _require(self, "learning_rate weight_decay", at_least=0)
+        _require(self, "muon_lr", above=0)
+        _require(self, "warmup error_rate", at_least=0, at_most=1)
+        _require(self, "seed", at_least=0, at_most=LARGEST_SEED)
+
+    def memory_advice(self) -> str:
+        """The knobs that lower the memory of a step."""
+        return f"{_recompute(self)}lower batch_size (now {self.batch_size})"
+
+
+@dataclass(frozen=True)
+class PPOSettings:
+    """Knobs of PPO. Names and defaults follow Schulman et al. (2017) and TRL's ``PPOConfig``.
+
+    All sizes count the whole run: on several processes each takes an equal share of a batch, so
+    the same settings learn the same on any number of them.
+
+    Attributes
+    ----------
+    steps : int
+        PPO steps: sample a batch, score it, learn from it.
+    batch_size : int
+        Responses sampled per PPO step.
+    mini_batch_size : int
+        Responses per optimiser step.
+    epochs : int
+        Passes over a batch. One pass over a large batch suits a policy that samples fast; where
+        sampling is slow, more passes get more out of each response.
+    max_new_tokens : int
+        Length limit of a response.
+    policy_lr : float
+        Adam's learning rate for the policy.
+    value_lr : float
+        Adam's learning rate for the value head, which starts from nothing and has to keep up with
+        a changing policy, so it is much higher.
+    value_warmup : int
+        First steps in which only the value head learns.
+    lr_end : float
+        Share of both learning rates that is left in the last step. They fall linearly after the
+        value warm-up, so that the last steps average out noise instead of adding to it. A resumed
+        run with more steps follows the longer slope from there on.
+    value_coef : float
+        Weight of the value loss.
+    clip : float
+        How far the ratio of new to old probability may move from 1 before it is clipped.
+    value_clip : float
+        How far a value may move from its old one before it is clipped.
+    gamma : float
+        Discount per token.
+    lam : float
+        Lambda of generalised advantage estimation. It is 1 because rewards come at the end of
+        short responses: below 1, the errors of a value head that is still learning go into every
+        advantage.
+    kl_coef : float
+        Coefficient of the KL penalty.
+    kl_target : float or None
+        KL in nats per response that the coefficient is adapted towards (Ziegler et al. 2019,
+        section 2.2); None keeps the coefficient fixed.
+    max_grad_norm : float
+        Gradient norm above which a gradient is scaled down.
+    eval_every : int
+        PPO steps between evaluations on held-out problems; 0 turns them off.
+    eval_problems : int
+        How many of the held-out problems are evaluated.
+    checkpoint_every : int
+        PPO steps between checkpoints.
+    rollout_batch_size : int
+        Responses that one process generates at a time. More is not always faster: 128 responses of
+        the tiny profile took 0.76 to 0.79 s by 64 and 0.93 to 1.14 s at once (2 x86-64 cores).
+    gradient_checkpointing : bool
+        Keep only the input of each layer and compute the rest again in the backward pass.
+    seed : int
+        Everything random in a step follows from this number and the number of the step.
+
+    Notes
+    -----
+    What the knobs cost in memory on each device, computed and not measured on a GPU. R responses
+    at a time, T tokens of prompt and response, b bytes per number (2 in bfloat16):
+
+    - generation, R = `rollout_batch_size`: ``2 * layers * groups * kv_channels * R * T * b`` of
+      keys and values. ChatGLM3-6B: 28 KiB per token, 0.23 GB at R = 16 and T = 512.
+    - optimisation, R = `mini_batch_size` / processes: the logits of the responses,
+      ``R * max_new_tokens * vocabulary * (b + 4)`` with TRL's copy in float32, as many again for
+      their gradients, and some times ``R * max_new_tokens * vocabulary * 4`` for log-probabilities
+      and entropy. ChatGLM3-6B: 0.40 GB for the first at R = 4 and 256 new tokens.
+    - the layers' inputs, ``layers * R * T * hidden * b``, which `gradient_checkpointing` keeps:
+      0.47 GB there. Without it, roughly ``34 * hidden`` bytes a token and layer (Korthikanti et
+      al. 2022, section 4.1, for a GPT layer without its attention scores): 8 GB.
+    - `batch_size` and `epochs`: next to nothing, token ids and a few numbers per token.
+    """
+
+    steps: int = 50
+    batch_size: int = 128
+    mini_batch_size: int = 32
+    epochs: int = 1
+    max_new_tokens: int = 96
+    policy_lr: float = 3e-4
+    value_lr: float = 5e-3
+    value_warmup: int = 5
+    lr_end: float = 0.1
+    value_coef: float = 0.5
+    clip: float = 0.2
+    value_clip: float = 0.2
+    gamma: float = 1.0
+    lam: float = 1.0
+    kl_coef: float = 0.05
+    kl_target: float | None = None
+    max_grad_norm: float = 1.0
+    eval_every: int = 25
+    eval_problems: int = 200
+    checkpoint_every: int = 25
+    rollout_batch_size: int = 64
+    gradient_checkpointing: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self, "steps batch_size mini_batch_size epochs max_new_tokens", at_least=1)
+        _require(self, "checkpoint_every rollout_batch_size", at_least=1)
+        _require(self, "value_warmup eval_every eval_problems", at_least=0)
+        _require(self, "policy_lr value_lr value_coef kl_coef", at_least=0)
+        _require(self, "clip value_clip kl_target max_grad_norm", above=0)
+        _require(self, "gamma lam lr_end", at_least=0, at_most=1)
+        _require(self, "seed", at_least=0, at_most=LARGEST_SEED)
+        if self.batch_size % self.mini_batch_size:
+            raise BadInput(
+                f"batch_size {self.batch_size} is not a multiple of mini_batch_size "
+                f"{self.mini_batch_size}; change one of them"
+            )
+
+    def memory_advice(self, phase: str) -> str:
+        """The knobs that lower the memory of a phase: generate, evaluate, score or optimise."""
+        shorter = f"max_new_tokens (now {self.max_new_tokens})"
+        if phase in ("generate", "evaluate"):
+            return f"lower rollout_batch_size (now {self.rollout_batch_size}) or {shorter}"
+        if phase == "optimise":
+            size = f"mini_batch_size (now {self.mini_batch_size})"
+            return f"{_recompute(self)}lower {size} or {shorter}"
+        return "the reward function needs less, or a GPU of its own"
+
+
+LARGEST_SEED = 2**32 - 1  # numpy takes no larger one
+
+
+def _require(
+    settings: SFTSettings | PPOSettings,
+    names: str,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float = math.inf,
+) -> None:
+    """Check that each named knob is None where it may be, or a finite number in its range.
+
+    Raises
+    ------
+    BadInput
+        Naming the first knob that is not, its value and its range.
+    """
+    kinds = {f.name: f.type for f in fields(settings)}
+    wanted = f"of at least {at_least}" if above is None else f"above {above}"
+    wanted += "" if at_most == math.inf else f" and at most {at_most}"
+    for name in names.split():
+        value = getattr(settings, name)
+        if value is None and "None" in str(kinds[name]):
+            continue
+        kind = "a whole number" if kinds[name] is int else "a number"
+        good = isinstance(value, int if kinds[name] is int else (int, float))
+        if good and not math.isnan(value) and abs(value) < math.inf:
+            low = value > above if above is not None else value >= (at_least or 0)
+            good = low and value <= at_most
+        else:
+            good = False
+        if not good:
+            raise BadInput(f"{name} is {value}; it must be {kind} {wanted}")
+
+
+def _recompute(settings: SFTSettings | PPOSettings) -> str:
+    return "" if settings.gradient_checkpointing else "turn gradient_checkpointing on, or "
+
+
+@contextmanager
+def memory_advice(phase: str, advice: str) -> Iterator[None]:
+    """Say what lowers the memory of a phase when the GPU is full in it."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise torch.cuda.OutOfMemoryError(
+            f"out of GPU memory in the phase '{phase}'; {advice} ({str(error).splitlines()[0]})"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -32,6 +269,10 @@ class Profile:
         been taught it.
     train_problems, heldout_problems : int
         Problems for PPO, and held-out problems for evaluation.
+    threads : int or None
+        Threads that torch computes with; None leaves it to torch. The matrices of the tiny profile
+        are too small to share: two threads mostly wait for each other, and wait long when another
+        process holds one of the cores.
     sft, ppo : SFTSettings, PPOSettings
 
     Notes
@@ -47,6 +288,7 @@ class Profile:
     instruct: bool = False
     train_problems: int = 8000
     heldout_problems: int = 200
+    threads: int | None = None
     sft: SFTSettings = field(default_factory=SFTSettings)
     ppo: PPOSettings = field(default_factory=PPOSettings)
 
@@ -75,6 +317,7 @@ PROFILES = {
     # Errors enough that most sampled answers are wrong, and most greedy ones right.
     "tiny": Profile(
         name="tiny",
+        threads=1,
         sft=SFTSettings(steps=1200, problems=9600, error_rate=0.44, eval_every=400),
     ),
     # Not run by the authors on the published weights: no GPU and no hub was at hand.
@@ -126,16 +369,19 @@ def get_profile(name: str | None = None) -> Profile:
 
     Without a name: the one in the environment variable ``GLM_PPO_PROFILE``, else ``chatglm3-6b``
     where there is a GPU and ``tiny`` where there is none. ``GLM_PPO_QUICK=1`` cuts every profile
-    down to a few steps.
+    down to a few steps. Torch is told the profile's number of threads, unless the environment
+    variable ``OMP_NUM_THREADS`` says another.
 
     Raises
     ------
-    ValueError
+    BadInput
         When there is no such profile.
     """
     default = "chatglm3-6b" if torch.cuda.is_available() else "tiny"
     name = name or os.environ.get("GLM_PPO_PROFILE") or default
     if name not in PROFILES:
-        raise ValueError(f"there is no profile {name!r}; choose one of {', '.join(PROFILES)}")
+        raise BadInput(f"there is no profile {name!r}; choose one of {', '.join(PROFILES)}")
     profile = PROFILES[name]
+    if profile.threads and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(profile.threads)
     return profile.quick() if os.environ.get("GLM_PPO_QUICK") == "1" else profile

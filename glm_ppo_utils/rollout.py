@@ -1,20 +1,63 @@
-"""Let a policy answer prompts, and grade the answers."""
+"""From prompt to reward: encode, let a policy answer, decode, and call the reward function."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from glm_ppo_utils.chat import decode_answer, encode_prompt, stop_ids
+from glm_ppo_utils.errors import BadInput
 
 RewardFn = Callable[..., list[float]]
 """``(prompts, completions, **columns) -> list[float]``, the signature of TRL's reward functions."""
 
+EXACT = 1 - 1e-9  # a reward of at least this is that of an exact answer
+DECODINGS = {"sampled": 1.0, "greedy": 0.0}  # the two ways to evaluate, and their temperatures
 
-class RewardError(ValueError):
+
+class RewardError(BadInput):
     """What a reward function returned cannot be learnt from."""
+
+
+# -- the chat format: text in, token ids out, for every tokenizer the series meets
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of a one-turn chat prompt, up to the point where the assistant answers.
+
+    ChatGLM2/3 build the prompt in code, GLM-4 and others by a chat template; a tokenizer with
+    neither (GPT-2) gets the plain text and a newline.
+    """
+    if hasattr(tokenizer, "build_chat_input"):
+        return tokenizer.build_chat_input(text)["input_ids"][0].tolist()
+    if getattr(tokenizer, "chat_template", None):
+        messages = [{"role": "user", "content": text}]
+        return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True))
+    return tokenizer.encode(text + "\n")
+
+
+def encode_answer(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of an assistant's answer: the newline that ends the role line, text, end token."""
+    newline = tokenizer.encode("\n", add_special_tokens=False)
+    return newline + tokenizer.encode(text, add_special_tokens=False) + [tokenizer.eos_token_id]
+
+
+def decode_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int] | torch.Tensor) -> str:
+    """Text of a response, without the leading newline and the end token."""
+    # Left out here, because `skip_special_tokens` lists the special tokens anew for every id.
+    special = set(tokenizer.all_special_ids)
+    return tokenizer.decode([i for i in map(int, ids) if i not in special]).strip()
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Tokens that end an answer: the end token, and the roles that would start another turn."""
+    vocab = tokenizer.get_vocab()
+    turns = [vocab[t] for t in ("<|user|>", "<|observation|>") if t in vocab]
+    return [tokenizer.eos_token_id, *turns]
+
+
+# -- responses
 
 
 @dataclass(frozen=True)
@@ -64,14 +107,14 @@ def respond(
         else {"do_sample": False}
     )
     stops = stop_ids(tokenizer)
-    rollouts: list[Rollout | None] = [None] * len(queries)
+    rollouts: dict[int, Rollout] = {}
     with evaluation_mode(policy):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = tokenizer.pad(
                 [{"input_ids": queries[i]} for i in rows], padding=True, return_tensors="pt"
             ).to(device_of(policy))
-            output = policy.generate(
+            output = policy.generate(  # type: ignore[operator]
                 **batch,
                 **choice,
                 max_new_tokens=max_new_tokens,
@@ -83,29 +126,35 @@ def respond(
                 # ChatGLM's published tokenizer does not count the roles as special tokens.
                 text = decode_answer(tokenizer, [i for i in response.tolist() if i not in stops])
                 rollouts[i] = Rollout(torch.tensor(queries[i]), response, text)
-    return rollouts
+    return [rollouts[i] for i in range(len(queries))]
 
 
-def evaluate(
-    policy: torch.nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    problems: Sequence,
-    grader: RewardFn,
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    batch_size: int = 64,
-) -> dict[str, float]:
-    """Mean reward, exact rate and parse rate of a policy over `problems`.
-
-    A reward of 1 means exact and a reward above 0 means parsed, as the evaluator defines them.
-    """
-    prompts = [p.text for p in problems]
-    rollouts = respond(policy, tokenizer, prompts, max_new_tokens, temperature, batch_size)
-    rewards = grade(grader, problems, [r.text for r in rollouts])
-    return summary(rewards)
+def _until_stop(ids: torch.Tensor, stops: list[int]) -> torch.Tensor:
+    """Cut a padded row after its first stop token."""
+    ends = torch.isin(ids, torch.tensor(stops)).nonzero()
+    return ids[: int(ends[0]) + 1] if len(ends) else ids
 
 
-def grade(grader: RewardFn, problems: Sequence, answers: Sequence[str]) -> list[float]:
+def device_of(policy: torch.nn.Module) -> torch.device:
+    """The device that the parameters are on."""
+    return next(policy.parameters()).device
+
+
+@contextmanager
+def evaluation_mode(policy: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode for the duration, then back to what it was."""
+    training = policy.training
+    policy.eval()
+    try:
+        yield
+    finally:
+        policy.train(training)
+
+
+# -- rewards
+
+
+def call_reward(reward_fn: RewardFn, problems: Sequence, answers: Sequence[str]) -> list[float]:
     """Call a reward function the way TRL does: prompts, completions, and columns by name.
 
     Every field of the problems but ``text`` is a column, ``reference`` among them.
@@ -116,7 +165,7 @@ def grade(grader: RewardFn, problems: Sequence, answers: Sequence[str]) -> list[
         When the reward function returns another number of rewards, or one that is not finite.
     """
     columns = [f.name for f in fields(problems[0]) if f.name != "text"] if problems else []
-    rewards = grader(
+    rewards = reward_fn(
         prompts=[p.text for p in problems],
         completions=list(answers),
         **{name: [getattr(p, name) for p in problems] for name in columns},
@@ -135,33 +184,45 @@ def grade(grader: RewardFn, problems: Sequence, answers: Sequence[str]) -> list[
     return rewards
 
 
-def summary(rewards: Sequence[float]) -> dict[str, float]:
-    """Mean and spread of rewards, and the shares that are 1 (exact) and above 0 (parsed)."""
+def reward_statistics(rewards: Sequence[float]) -> dict[str, float]:
+    """Mean and spread of rewards, and the shares that are exact (1) and parsed (above 0)."""
     r = torch.tensor(rewards, dtype=torch.float64)
     return {
         "reward": r.mean().item(),
         "reward_sd": r.std(unbiased=False).item(),
-        "exact": (r >= 1 - 1e-9).double().mean().item(),
+        "exact": (r >= EXACT).double().mean().item(),
         "parsed": (r > 0).double().mean().item(),
     }
 
 
-def _until_stop(ids: torch.Tensor, stops: list[int]) -> torch.Tensor:
-    """Cut a padded row after its first stop token."""
-    ends = torch.isin(ids, torch.tensor(stops)).nonzero()
-    return ids[: int(ends[0]) + 1] if len(ends) else ids
+def evaluate(
+    policy: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: Sequence,
+    grader: RewardFn,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    batch_size: int = 64,
+) -> dict[str, float]:
+    """Mean reward, exact rate and parse rate of a policy over `problems`.
+
+    A reward of 1 means exact and a reward above 0 means parsed, as the evaluator defines them.
+    """
+    prompts = [p.text for p in problems]
+    rollouts = respond(policy, tokenizer, prompts, max_new_tokens, temperature, batch_size)
+    return reward_statistics(call_reward(grader, problems, [r.text for r in rollouts]))
 
 
-def device_of(policy: torch.nn.Module) -> torch.device:
-    return next(policy.parameters()).device
+def sampled_and_greedy(evaluate_at: Callable[[float], dict[str, float]]) -> dict[str, float]:
+    """The statistics of both decodings: ``sampled_exact``, ``greedy_exact`` and so on.
 
-
-@contextmanager
-def evaluation_mode(policy: torch.nn.Module):
-    """Evaluation mode for the duration, then back to what it was."""
-    was_training = policy.training
-    policy.eval()
-    try:
-        yield
-    finally:
-        policy.train(was_training)
+    Parameters
+    ----------
+    evaluate_at : callable
+        Called with a temperature, returns statistics by name.
+    """
+    return {
+        f"{way}_{name}": value
+        for way, temperature in DECODINGS.items()
+        for name, value in evaluate_at(temperature).items()
+    }

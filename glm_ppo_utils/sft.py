@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset
@@ -12,56 +13,17 @@ from transformers import (
     PreTrainedTokenizerBase,
     Trainer,
     TrainerCallback,
+    TrainerState,
     TrainingArguments,
 )
 
-from glm_ppo_utils.chat import encode_answer, encode_prompt
-from glm_ppo_utils.gradient_checkpointing import checkpoint_layers, memory_advice, sft_advice
-from glm_ppo_utils.settings import require
+from glm_ppo_utils import atomic
+from glm_ppo_utils.errors import BadInput
+from glm_ppo_utils.gradient_checkpointing import turn_on_gradient_checkpointing
+from glm_ppo_utils.profiles import SFTSettings, memory_advice
+from glm_ppo_utils.rollout import encode_answer, encode_prompt
 
 IGNORED = -100  # the label that PyTorch's cross-entropy leaves out
-
-
-@dataclass(frozen=True)
-class SFTSettings:
-    """Knobs of supervised fine-tuning.
-
-    Attributes
-    ----------
-    steps, batch_size : int
-        Optimiser steps, and demonstrations per step.
-    learning_rate : float
-        Peak of AdamW's learning rate, after `warmup` and before cosine decay to zero.
-    muon_lr : float or None
-        The same of Muon, for the matrices inside the layers, which AdamW then leaves to it; None
-        is AdamW for all. For training from random weights: see :func:`muon_and_adamw`.
-    warmup : float
-        Share of the steps in which the learning rate rises linearly.
-    problems, error_rate : int, float
-        Demonstrations made, and the share that carries one error.
-    eval_every : int
-        Steps between two measurements of the loss on held-out demonstrations.
-    gradient_checkpointing : bool
-        Keep only the input of each layer and compute the rest again in the backward pass.
-    seed : int
-        Order of the batches.
-    """
-
-    steps: int = 2000
-    batch_size: int = 8
-    learning_rate: float = 5e-4
-    muon_lr: float | None = None
-    warmup: float = 0.05
-    weight_decay: float = 0.01
-    problems: int = 16_000
-    error_rate: float = 0.4
-    eval_every: int = 500
-    gradient_checkpointing: bool = False
-    seed: int = 0
-
-    def __post_init__(self):
-        require(self, steps=1, batch_size=1, learning_rate=0, warmup=0, weight_decay=0)
-        require(self, problems=1, error_rate=0, eval_every=1)
 
 
 class Demonstrations(Dataset):
@@ -130,16 +92,16 @@ def train_sft(
 
     Raises
     ------
-    ValueError
+    BadInput
         When there is nothing to train on, or the model's code ignores gradient checkpointing.
     torch.cuda.OutOfMemoryError
         When the GPU is full, naming the knobs that help.
     """
     if not train:
-        raise ValueError("no demonstrations to train on; pass at least one (prompt, answer) pair")
+        raise BadInput("no demonstrations to train on; pass at least one (prompt, answer) pair")
     out_dir = Path(out_dir)
     if settings.gradient_checkpointing:
-        checkpoint_layers(model)
+        turn_on_gradient_checkpointing(model)
     trainer = Trainer(
         model=model,
         args=_arguments(settings, out_dir, evaluate=bool(heldout), progress=progress),
@@ -148,15 +110,15 @@ def train_sft(
         data_collator=LeftPad(tokenizer),
         optimizers=(muon_and_adamw(model, settings) if settings.muon_lr else None, None),
     )
-    probed = _Probe(probe)
+    probed = _Probe(probe or (lambda _: {}))
     if probe:
         trainer.add_callback(probed)
-    with memory_advice("train", sft_advice(settings)):
+    with memory_advice("train", settings.memory_advice()):
         trainer.train()
     model.eval()
     log = probed.rows + [_row(r) for r in trainer.state.log_history]
     log.sort(key=lambda row: row["step"])
-    (out_dir / "sft_log.json").write_text(json.dumps(log, indent=1))
+    atomic.write_text(out_dir / "sft_log.json", json.dumps(log, indent=1))
     return log
 
 
@@ -167,7 +129,8 @@ class Several(torch.optim.Optimizer):
         super().__init__([{**group} for part in parts for group in part.param_groups], {})
         self.parts = parts
 
-    def step(self, closure: Callable | None = None) -> None:
+    def step(self, closure: Callable | None = None) -> None:  # type: ignore[override]
+        """Step all of them, with the rates that a scheduler has set here."""
         own = (group for part in self.parts for group in part.param_groups)
         for group, shown in zip(own, self.param_groups, strict=True):
             group["lr"] = shown["lr"]  # which a scheduler may have changed
@@ -185,26 +148,30 @@ def muon_and_adamw(model: PreTrainedModel, settings: SFTSettings) -> Several:
     inside = [p for p in model.parameters() if p.ndim == 2 and id(p) not in ends]
     taken = {id(p) for p in inside}
     others = [p for p in model.parameters() if id(p) not in taken]
-    decay = {"weight_decay": settings.weight_decay}
+    decay, lr = settings.weight_decay, settings.muon_lr or settings.learning_rate
     return Several(
-        torch.optim.Muon(inside, lr=settings.muon_lr, adjust_lr_fn="match_rms_adamw", **decay),
-        torch.optim.AdamW(others, lr=settings.learning_rate, betas=(0.9, 0.98), **decay),
+        torch.optim.Muon(inside, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=decay),
     )
+
+
+Measurement = Callable[[PreTrainedModel], dict[str, float]]
 
 
 class _Probe(TrainerCallback):
     """Measure the model before training and beside every evaluation."""
 
-    def __init__(self, probe):
-        self.probe, self.rows = probe, []
+    def __init__(self, probe: Measurement):
+        self.probe = probe
+        self.rows: list[dict[str, float]] = []
 
-    def on_train_begin(self, args, state, control, model, **kwargs):
-        self._measure(state.global_step, model)
+    def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **kwargs: Any) -> None:
+        self._measure(state.global_step, kwargs["model"])
 
-    def on_evaluate(self, args, state, control, model, **kwargs):
-        self._measure(state.global_step, model)
+    def on_evaluate(self, args: Any, state: TrainerState, *_: Any, **kwargs: Any) -> None:
+        self._measure(state.global_step, kwargs["model"])
 
-    def _measure(self, step, model):
+    def _measure(self, step: int, model: PreTrainedModel) -> None:
         with torch.random.fork_rng():  # sampling must not change the training that follows
             self.rows.append({"step": step, **self.probe(model)})
 

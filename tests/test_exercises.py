@@ -32,7 +32,7 @@ def gae(rewards, values, gamma, lam):  # lam**k in place of (gamma * lam)**k
 def rate(temperature):
     texts, references = [p.text for p in held[:50]], [p.reference for p in held[:50]]
     found = respond(policy, tokenizer, texts, profile.ppo.max_new_tokens, temperature)
-    return summary(evaluator(texts, [r.text for r in found], references))["reward"]""",
+    return reward_statistics(evaluator(texts, [r.text for r in found], references))["reward"]""",
     "02-3": """
 def solved_by_any(rewards):
     return sum(r == 1.0 for rounds in rewards for r in rounds) / sum(map(len, rewards))""",

@@ -13,7 +13,6 @@ from tiny import SIZES, WORDS, letters
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from glm_ppo_utils.__main__ import main
-from glm_ppo_utils.chat import encode_prompt
 from glm_ppo_utils.chatglm import (
     add_value_head,
     gradient_checkpointing_is_on,
@@ -23,9 +22,10 @@ from glm_ppo_utils.chatglm import (
 )
 from glm_ppo_utils.chatglm.modeling_chatglm import ChatGLMForConditionalGeneration
 from glm_ppo_utils.chatglm.random_weights import published_config, random_policy
-from glm_ppo_utils.gradient_checkpointing import adapter_is_fresh, memory_advice, sft_advice
 from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
-from glm_ppo_utils.profiles import PROFILES
+from glm_ppo_utils.ppo.trainer import adapter_is_fresh
+from glm_ppo_utils.profiles import PROFILES, memory_advice
+from glm_ppo_utils.rollout import encode_prompt
 from glm_ppo_utils.sft import SFTSettings, train_sft
 
 SETTINGS = PPOSettings(
@@ -139,7 +139,7 @@ def calls_of_first_layer(run: PPORun) -> int:
     rollouts = run.rollout(FOUR)
     calls.clear()
     torch.manual_seed(0)
-    run._optimise(rollouts, [0.0, 1.0, 0.5, 0.2])
+    run.optimise(rollouts, [0.0, 1.0, 0.5, 0.2])
     hook.remove()
     return len(calls)
 
@@ -242,7 +242,7 @@ def test_advice_names_the_knobs_of_fine_tuning(tiny_folder, tmp_path):
     for on, first in ((False, "turn gradient_checkpointing on, or lower"), (True, "lower")):
         settings = SFTSettings(steps=1, batch_size=2, gradient_checkpointing=on)
         with pytest.raises(torch.cuda.OutOfMemoryError) as caught:
-            with memory_advice("train", sft_advice(settings)):
+            with memory_advice("train", settings.memory_advice()):
                 full()
         assert f"in the phase 'train'; {first} batch_size (now 2)" in str(caught.value)
     tokenizer, pairs = load_tokenizer(tiny_folder), [(word.text, "it") for word in FOUR]

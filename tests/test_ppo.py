@@ -140,7 +140,7 @@ def test_logits_are_computed_for_the_responses_only(ragged):
     run, rollouts = ragged
     queries, responses = [r.query for r in rollouts], [r.response for r in rollouts]
     inputs = run.trainer.prepare_model_inputs(queries, responses)
-    assert run.trainer._head_dim is not None  # it is found by a forward pass, once
+    assert run.trainer.head_dim is not None  # it is found by a forward pass, once
     shapes = []
     head = run.policy.pretrained_model.lm_head
     hook = head.register_forward_hook(lambda *args: shapes.append(set(args[2].shape[:2])))
@@ -161,7 +161,7 @@ def test_a_step_gives_the_statistics_of_trls_own_step(ragged, tokenizer, tmp_pat
             for name in ("prepare_model_inputs", "batched_forward_pass"):
                 setattr(run_.trainer, name, getattr(PPOTrainer, name).__get__(run_.trainer))
         set_seed(0)
-        return run_._optimise(rollouts, [0.1 * i for i in range(8)])
+        return run_.optimise(rollouts, [0.1 * i for i in range(8)])
 
     ours, theirs = stats("ours"), stats("stock")
     for name in ("kl", "policy_loss", "value_loss", "explained_variance", "entropy"):
@@ -224,7 +224,7 @@ def test_an_adapted_kl_coefficient_survives_a_resume(tiny_folder, tokenizer, tmp
 
     run(2).train()
     second = run(3)
-    assert second.checkpoints.load_newest()[0] == 2
+    assert second.folder.checkpoints.load_newest()[0] == 2
     coefficients = [row["kl_coef"] for row in second.train()]
     assert coefficients[0] != coefficients[1] != coefficients[2]
 
@@ -241,7 +241,7 @@ def test_finished_steps_are_saved_when_something_else_fails(policy, tokenizer, t
     run.reward_fn, run.grader, run.heldout = breaks, breaks, []
     with pytest.raises(ConnectionError, match="the judge is not there"):
         run.train()
-    assert run.checkpoints.load_newest()[0] == 2
+    assert run.folder.checkpoints.load_newest()[0] == 2
 
 
 @pytest.mark.parametrize("at", [2, 4])  # in the middle, and after the last step
@@ -263,7 +263,7 @@ def test_an_evaluation_that_was_cut_short_is_made_up_for(tiny_folder, tokenizer,
     run.held_out_row = interrupted
     with pytest.raises(KeyboardInterrupt):
         run.train()
-    assert run.checkpoints.load_newest()[0] == at
+    assert run.folder.checkpoints.load_newest()[0] == at
     fresh("run").train()
     evals = [read_jsonl(tmp_path / name / "eval.jsonl") for name in ("whole", "run")]
     assert [row["step"] for row in evals[1]] == [0, 2, 4]
@@ -306,7 +306,7 @@ def test_a_signal_lets_the_step_end_and_a_second_one_does_not_wait(
             run.reward_fn = run.grader = pressed
             with pytest.raises(KeyboardInterrupt):
                 run.train()
-            assert run.checkpoints.load_newest()[0] == saved
+            assert run.folder.checkpoints.load_newest()[0] == saved
             assert signal.getsignal(number) is stop
     finally:
         signal.signal(number, before)
@@ -326,7 +326,7 @@ def test_ctrl_c_saves_and_stops(policy, tokenizer, tmp_path):
     run.heldout = []
     with pytest.raises(KeyboardInterrupt):
         run.train()
-    assert run.checkpoints.load_newest()[0] == 2
+    assert run.folder.checkpoints.load_newest()[0] == 2
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
@@ -356,7 +356,7 @@ def test_a_full_disk_is_a_clear_error_and_the_run_goes_on_afterwards(
         run.train()
     kept.rename(log)
     resumed = make_run(fresh(), tokenizer, tmp_path / "run")
-    assert resumed.checkpoints.load_newest()[0] == 2
+    assert resumed.folder.checkpoints.load_newest()[0] == 2
     resumed.train()
     assert without_seconds(resumed.log()) == without_seconds(whole.log())
 
@@ -368,19 +368,41 @@ def test_bad_input_is_a_clear_error(tiny_folder, policy, tokenizer, tmp_path):
         PPORun(policy, tokenizer, letters, [], SETTINGS, tmp_path)
     with pytest.raises(ValueError, match="not a multiple of mini_batch_size"):
         replace(SETTINGS, batch_size=6)
-    for bad in ({"steps": 0}, {"mini_batch_size": 0}, {"policy_lr": math.nan}, {"eval_every": -1}):
-        with pytest.raises(ValueError, match=f"{next(iter(bad))} is .*; it must be a number of"):
-            replace(SETTINGS, **bad)
     make_run(policy, tokenizer, tmp_path / "run")
     with pytest.raises(ValueError, match="holds a run with seed=0, not 1"):
         make_run(policy, tokenizer, tmp_path / "run", replace(SETTINGS, seed=1))
     with pytest.raises(ValueError, match="holds a run with other problems; pass the same ones"):
         PPORun(policy, tokenizer, letters, WORDS[1:], SETTINGS, tmp_path / "run")
-    with pytest.raises(ValueError, match="with reward=tiny:letters, not test_ppo:nothing"):
+    with pytest.raises(ValueError, match="with the reward tiny:letters, not test_ppo:nothing"):
         PPORun(policy, tokenizer, nothing, WORDS, SETTINGS, tmp_path / "run")
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot write to .*or pass another out_dir"):
         make_run(policy, tokenizer, tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "wanted"),
+    [
+        ("steps", 0, "a whole number of at least 1"),
+        ("batch_size", 8.0, "a whole number of at least 1"),
+        ("policy_lr", math.nan, "a number of at least 0"),
+        ("policy_lr", math.inf, "a number of at least 0"),
+        ("eval_every", -1, "a whole number of at least 0"),
+        ("clip", -1, "a number above 0"),
+        ("value_clip", 0, "a number above 0"),
+        ("kl_target", -3, "a number above 0"),
+        ("kl_target", 0, "a number above 0"),
+        ("max_grad_norm", 0, "a number above 0"),
+        ("gamma", 5, "a number of at least 0 and at most 1"),
+        ("lam", math.nan, "a number of at least 0 and at most 1"),
+        ("lr_end", 3, "a number of at least 0 and at most 1"),
+        ("seed", -1, "a whole number of at least 0 and at most 4294967295"),
+        ("seed", 2**32, "a whole number of at least 0 and at most 4294967295"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named(knob, value, wanted):
+    with pytest.raises(ValueError, match=f"^{knob} is {value}; it must be {wanted}$"):
+        replace(SETTINGS, **{knob: value})
 
 
 @pytest.mark.parametrize(

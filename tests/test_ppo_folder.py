@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from glm_ppo_utils.ppo import folder as checkpoints
+from glm_ppo_utils import atomic
 from glm_ppo_utils.ppo.folder import Checkpoints
 
 
@@ -69,7 +69,7 @@ def test_what_cannot_be_loaded_is_passed_over_too(tmp_path):
 
 def test_a_half_written_checkpoint_is_not_seen(tmp_path):
     store = saved(tmp_path, 10)
-    scratch = store.folder / ".writing-000020"
+    scratch = store.folder / ".step-000020.writing-4711"
     scratch.mkdir()
     (scratch / "state.pt").write_bytes(b"half")
     assert store.load_newest()[0] == 10
@@ -81,10 +81,10 @@ def test_a_half_written_checkpoint_is_not_seen(tmp_path):
 def test_a_full_disk_is_a_clear_error_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     store = saved(tmp_path, 10)
 
-    def no_space(path, data):
+    def no_space(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(checkpoints, "_write_through", no_space)
+    monkeypatch.setattr(atomic, "_flush", no_space)
     with pytest.raises(OSError, match="No space left on device.*free space"):
         store.save(20, {})
     assert store.load_newest()[0] == 10

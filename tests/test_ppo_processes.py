@@ -13,10 +13,10 @@ import pytest
 import torch
 from tiny import WORDS
 
-from glm_ppo_utils import ppo
 from glm_ppo_utils.__main__ import main
 from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer
 from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
+from glm_ppo_utils.ppo import run as ppo
 from glm_ppo_utils.problems import generate, save_problems
 from glm_ppo_utils.rollout import Rollout
 

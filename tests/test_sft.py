@@ -9,7 +9,7 @@ from tiny import Word
 
 from glm_ppo_utils.chatglm import load_policy
 from glm_ppo_utils.profiles import PROFILES, get_profile
-from glm_ppo_utils.rollout import evaluate, grade, respond, summary
+from glm_ppo_utils.rollout import call_reward, evaluate, respond, reward_statistics
 from glm_ppo_utils.sft import (
     IGNORED,
     Demonstrations,
@@ -148,7 +148,7 @@ def test_a_response_that_never_ends_is_cut(tiny_folder, tokenizer):
 
 
 def test_rates_are_counted_from_rewards():
-    rates = summary([1.0, 1.0, 0.5, 0.0])
+    rates = reward_statistics([1.0, 1.0, 0.5, 0.0])
     assert rates == {"reward": 0.625, "reward_sd": pytest.approx(0.4146, abs=1e-4)} | {
         "exact": 0.5,
         "parsed": 0.75,
@@ -162,7 +162,7 @@ def test_every_field_of_a_problem_reaches_the_reward_function():
         seen.update(columns, prompts=prompts)
         return [0.0] * len(prompts)
 
-    assert grade(reward, WORDS[:2], ["a", "b"]) == [0, 0]
+    assert call_reward(reward, WORDS[:2], ["a", "b"]) == [0, 0]
     assert seen == {"prompts": [w.text for w in WORDS[:2]], "reference": ["one", "one"]}
 
 

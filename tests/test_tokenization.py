@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from glm_ppo_utils.chat import decode_answer, encode_answer, encode_prompt, stop_ids
 from glm_ppo_utils.chatglm.tokenization_chatglm import ChatGLMTokenizer
 from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
 from glm_ppo_utils.problems import demonstrations, generate
+from glm_ppo_utils.rollout import decode_answer, encode_answer, encode_prompt, stop_ids
 
 
 @pytest.fixture(scope="module")

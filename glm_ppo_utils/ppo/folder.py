@@ -1,21 +1,182 @@
-"""Training state on disk that survives a crash at any moment."""
+"""What a PPO run keeps in its folder: whose it is, its log, its checkpoints.
+
+================  ==================================================================
+settings.json     the settings, and what else must be the same for a run to go on
+log.jsonl         a row per step
+eval.jsonl        a row per evaluation on held-out problems
+tensorboard/      the same numbers as curves
+checkpoints/      the state after the newest steps
+================  ==================================================================
+"""
 
 import hashlib
 import io
-import os
+import json
+import math
 import pickle
 import shutil
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from glm_ppo_utils import atomic
+from glm_ppo_utils.errors import BadInput
+from glm_ppo_utils.ppo.trainer import adapter_is_fresh
+from glm_ppo_utils.profiles import PPOSettings
+from glm_ppo_utils.rollout import RewardFn
+
+# Settings that may change between two parts of a run: how long it goes, how often it writes, and
+# what saves memory.
+FREE = {
+    *("steps", "eval_every", "eval_problems", "checkpoint_every"),
+    *("rollout_batch_size", "gradient_checkpointing"),
+}
+
+
+class RunFolder:
+    """The folder of one run; several processes share it, and only the main one writes.
+
+    Parameters
+    ----------
+    path : Path
+        Made if it is not there.
+    identity : dict
+        The settings, and digests of what else decides what the run computes.
+    main : bool
+        Whether this process writes.
+
+    Raises
+    ------
+    BadInput
+        When the folder holds another run.
+    OSError
+        When the folder cannot be written.
+    """
+
+    def __init__(self, path: Path | str, identity: dict, main: bool = True):
+        self.path, self.main = Path(path), main
+        self.checkpoints = Checkpoints(self.path / "checkpoints")
+        self._curves: SummaryWriter | None = None
+        settings = self.path / "settings.json"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if settings.exists():
+                self._refuse_another_run(identity, json.loads(settings.read_text()))
+            if main:
+                atomic.write_text(settings, json.dumps(identity, indent=1))
+        except OSError as error:
+            raise OSError(
+                f"cannot write to {self.path}: {error.strerror}; mend that, or pass another out_dir"
+            ) from error
+
+    def rows(self, name: str) -> list[dict]:
+        """The rows of ``log.jsonl`` or ``eval.jsonl``, by the name before the dot."""
+        return read_jsonl(self.path / f"{name}.jsonl")
+
+    @contextmanager
+    def writing(self, done: int) -> Iterator[None]:
+        """Go on after `done` steps: later rows are dropped, and curves are drawn until the end."""
+        if not self.main:
+            yield
+            return
+        self._drop_rows("log", done)
+        self._drop_rows("eval", done + 1)
+        self._curves = SummaryWriter(str(self.path / "tensorboard"), purge_step=done)
+        for row in self.rows("eval")[-1:]:
+            self._draw("eval", row)  # purged with the steps that are run again
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # a full disk is an error where a row is written
+                self._curves.close()
+
+    def write(self, name: str, row: dict) -> None:
+        """Append a row; a number that is not finite (nothing varied) becomes null."""
+        if not self.main:
+            return
+        row = {k: v if _is_finite(v) else None for k, v in row.items()}
+        path = self.path / f"{name}.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            self._draw(name, row)
+        except OSError as error:
+            raise OSError(
+                f"{path} could not be written ({error.strerror}); mend that, then run again: "
+                "training continues from the newest checkpoint"
+            ) from error
+
+    def _draw(self, name: str, row: dict) -> None:
+        if self._curves is None:
+            return
+        for key, value in row.items():
+            if value is not None:
+                self._curves.add_scalar(f"{name}/{key}", value, row["step"])
+
+    def _drop_rows(self, name: str, step: int) -> None:
+        """Drop the rows from a step on, and a row that was cut while it was written."""
+        rows = [r for r in self.rows(name) if r["step"] < step]
+        text = "".join(json.dumps(r) + "\n" for r in rows)
+        atomic.write_text(self.path / f"{name}.jsonl", text)
+
+    def _refuse_another_run(self, mine: dict, theirs: dict) -> None:
+        changed = [k for k in mine if k not in FREE and theirs.get(k) != mine[k]]
+        if not changed:
+            return
+        name = changed[0]
+        what = f"{name}={theirs.get(name)}, not {mine[name]}; use its settings"
+        if name == "problems":
+            what = "other problems; pass the same ones, in their order,"
+        if name == "policy":
+            what = "another policy at its start; pass the one that it started from"
+        if name == "reward":
+            what = f"the reward {theirs.get(name)}, not {mine[name]}; pass that one"
+        raise BadInput(
+            f"{self.path} holds a run with {what} to resume it, or another out_dir to start afresh"
+        )
+
+
+def run_identity(
+    settings: PPOSettings, policy: torch.nn.Module, problems: Sequence, reward_fn: RewardFn
+) -> dict:
+    """What must be the same for a run to go on, apart from `FREE`: it is not all in a checkpoint.
+
+    The place in the data is the number of the step, which means something in this list of problems
+    only; and the policy before the first step is the reference model.
+    """
+    reward = reward_fn if hasattr(reward_fn, "__qualname__") else type(reward_fn)
+    return {
+        **asdict(settings),
+        "problems": hashlib.sha256(repr(problems).encode()).hexdigest(),
+        "policy": _policy_digest(policy),
+        "reward": f"{reward.__module__}:{reward.__qualname__}",
+    }
+
+
+def _policy_digest(policy: torch.nn.Module) -> str:
+    """A digest of the first numbers of each parameter that the reference model depends on.
+
+    That is neither the value head nor the random half of an adapter that changes nothing yet.
+    """
+    fresh = adapter_is_fresh(policy)
+    digest = hashlib.sha256()
+    for name, parameter in policy.named_parameters():
+        if "v_head" not in name and not (fresh and "lora_A" in name):
+            first = parameter.detach().flatten()[:64].float().cpu()
+            digest.update(f"{name} {list(parameter.shape)}".encode() + first.numpy().tobytes())
+    return digest.hexdigest()
 
 
 class Checkpoints:
     """Numbered checkpoints in a folder; the newest `keep` are kept.
 
-    A checkpoint is a folder ``step-000040`` with ``state.pt`` and its SHA-256. It is written under
-    another name and renamed when complete, so a crash leaves either all of it or none.
+    A checkpoint is a folder ``step-000040`` with ``state.pt`` and its SHA-256, written so that a
+    crash leaves either all of it or none.
     """
 
     def __init__(self, folder: Path | str, keep: int = 2):
@@ -30,19 +191,13 @@ class Checkpoints:
             When it could not be written, naming the folder; older checkpoints stay as they were.
         """
         target = self.folder / f"step-{step:06d}"
-        scratch = self.folder / f".writing-{step:06d}"
         buffer = io.BytesIO()
         torch.save({"step": step, **state}, buffer)
         try:
-            shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir(parents=True)
-            _write_through(scratch / "state.pt", buffer.getvalue())
-            _write_through(scratch / "sha256", _digest(buffer.getvalue()).encode())
-            shutil.rmtree(target, ignore_errors=True)
-            scratch.rename(target)
-            _flush_folder(self.folder)
+            with atomic.replacing(target) as scratch:
+                (scratch / "state.pt").write_bytes(buffer.getvalue())
+                (scratch / "sha256").write_text(hashlib.sha256(buffer.getvalue()).hexdigest())
         except OSError as error:
-            shutil.rmtree(scratch, ignore_errors=True)
             raise OSError(
                 f"checkpoint {target} could not be written ({error.strerror}); free space there, "
                 f"then run again: training continues from the checkpoint before it"
@@ -50,9 +205,9 @@ class Checkpoints:
         # What is newer than this one was damaged, or training would not have started before it.
         folders = self._folders()
         kept = folders[: folders.index(target) + 1][-self.keep :]
-        for other in folders:
-            if other not in kept:
-                shutil.rmtree(other)
+        halves = self.folder.glob(".step-*")  # of processes that were killed while they wrote
+        for other in {*folders, *halves} - {*kept}:
+            shutil.rmtree(other)
         return target
 
     def load_newest(self) -> tuple[int, dict | None]:
@@ -63,7 +218,7 @@ class Checkpoints:
         for folder in reversed(self._folders()):
             try:
                 data = (folder / "state.pt").read_bytes()
-                if _digest(data) != (folder / "sha256").read_text():
+                if hashlib.sha256(data).hexdigest() != (folder / "sha256").read_text():
                     raise ValueError("its checksum does not match")
                 state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
                 return state["step"], state
@@ -78,22 +233,17 @@ class Checkpoints:
         return sorted(self.folder.glob("step-*"))
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def read_jsonl(path: Path | str) -> list[dict]:
+    """Rows of a JSON-lines log; a last line that was cut while written is left out."""
+    path = Path(path)
+    rows = []
+    for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
 
 
-def _flush_folder(folder: Path) -> None:
-    """Force a rename in the folder to disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _write_through(path: Path, data: bytes) -> None:
-    """Write and force to disk, so that the later rename cannot overtake the data."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)

@@ -1,0 +1,332 @@
+"""All that is changed in TRL's classic ``PPOTrainer``, and why.
+
+================================  ============================  ===================================
+what                              here                          TRL 0.11.4
+================================  ============================  ===================================
+columns that are computed         the responses' only           prompt and response, prompt masked
+dropout                           off in every pass, so the     on in the pass that learns
+                                  first ratio is exactly 1
+learning rates                    one for the policy, a higher  one for all parameters
+                                  one for the value head
+gradient clipping                 of all parameters, always     a generator of parameters that is
+                                                                empty after the first clipping
+reference model under LoRA        the adapter at PPO's start    the adapter switched off, which is
+                                                                the model before SFT
+gradient checkpointing            where a gradient is wanted    never: it passes in evaluation mode
+several processes: padding        ids, mask and position ids    ids and mask
+several processes: means          over the tokens of all        each process over its own
+several processes: the log        means over processes          copies on CPUs are added up
+================================  ============================  ===================================
+
+Losses, advantages and the KL penalty are TRL's own.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+from trl import PPOConfig, PPOTrainer, PreTrainedModelWrapper, create_reference_model
+from trl.core import logprobs_from_logits, masked_mean, masked_whiten
+
+from glm_ppo_utils.gradient_checkpointing import turn_on_gradient_checkpointing
+from glm_ppo_utils.profiles import PPOSettings
+
+Tensor = torch.Tensor
+
+
+class ResponseTrainer(PPOTrainer):
+    """TRL's trainer, computing on the columns of the responses only.
+
+    Queries and responses are joined and padded on the left, so the responses are the last columns
+    of a batch. TRL carries log-probabilities, logits and values of every position through its
+    losses and masks the prompt away; here the prompt's columns are dropped at once. Same losses,
+    and less to compute: `test_ppo.py` compares the two.
+
+    Parameters
+    ----------
+    policy : trl.PreTrainedModelWrapper
+        With a value head, values ``[batch, sequence]``.
+    tokenizer : PreTrainedTokenizerBase
+    settings : PPOSettings
+    processes : int
+        Over which batch and mini-batch are shared out.
+    """
+
+    def __init__(
+        self,
+        policy: PreTrainedModelWrapper,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: PPOSettings,
+        processes: int = 1,
+    ):
+        if settings.gradient_checkpointing:
+            turn_on_gradient_checkpointing(policy)
+        body, head = _body_and_head(policy)
+        optimizer = torch.optim.Adam(
+            [{"params": body, "lr": settings.policy_lr}, {"params": head, "lr": settings.value_lr}]
+        )
+        with warnings.catch_warnings():
+            # Deprecation notices of the pinned TRL, and "no dataset": batches are made in the run.
+            warnings.simplefilter("ignore")
+            super().__init__(
+                _config(settings, processes),
+                policy,
+                _reference(policy, processes),
+                tokenizer,
+                optimizer=optimizer,
+            )
+        reference: PreTrainedModelWrapper | None = self.ref_model
+        if reference is not None:
+            self.ref_model = self.accelerator.unwrap_model(reference)
+        self.model_params = body + head
+        if self.is_peft_model and not adapter_is_fresh(policy):
+            self.optional_peft_ctx = AdapterAtStart(policy)
+        self.settings = settings
+        self.head_dim = head_sequence_dim(policy)
+        self.width = 0  # response columns of the batch at hand
+
+    def set_learning_rates(self, step: int) -> None:
+        """The rates of a step: falling linearly, and none for the policy in the value warm-up."""
+        s = self.settings
+        policy, value = self.optimizer.param_groups
+        progress = max(0, step - s.value_warmup) / max(1, s.steps - 1 - s.value_warmup)
+        share = 1 - (1 - s.lr_end) * progress
+        policy["lr"] = 0.0 if step < s.value_warmup else share * s.policy_lr
+        value["lr"] = share * s.value_lr
+
+    def prepare_model_inputs(self, queries: list[Tensor], responses: list[Tensor]) -> dict:
+        """As TRL's; also fixes the number of response columns for this batch."""
+        self.width = max(len(r) for r in responses)
+        inputs = super().prepare_model_inputs(queries, responses)
+        if not self.is_distributed:
+            return inputs
+        # All processes need the same shape, as statistics are added up over them. TRL pads ids and
+        # mask to the longest row of all, but not ChatGLM's position ids.
+        widths = torch.tensor([self.width], device=self.current_device)
+        self.width = int(self.accelerator.gather(widths).max())
+        return {
+            name: self.accelerator.pad_across_processes(
+                value,
+                dim=1,
+                pad_index=self.tokenizer.pad_token_id if name == "input_ids" else 0,
+                pad_first=True,
+            )
+            for name, value in inputs.items()
+        }
+
+    def batched_forward_pass(
+        self,
+        model: nn.Module,
+        queries: list[Tensor],
+        responses: list[Tensor],
+        model_inputs: dict[str, Tensor],
+        return_logits: bool = False,
+        response_masks: list[Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """Log-probabilities, logits, values and mask, each ``[batch, longest response]``."""
+        self._no_dropout(model)
+        policy, width = self.accelerator.unwrap_model(model), self.width
+        parts = []
+        for start in range(0, len(queries), self.config.mini_batch_size):
+            rows = slice(start, start + self.config.mini_batch_size)
+            inputs = {name: value[rows] for name, value in model_inputs.items()}
+            inputs = _without_empty_columns(inputs, keep=width + 1)
+            with logits_of_last(policy, width + 1, self.head_dim):
+                logits, _, values = model(**inputs)
+            logits = logits[:, -width - 1 : -1]
+            logprobs = logprobs_from_logits(logits, inputs["input_ids"][:, -width:])
+            parts.append((logprobs, logits if return_logits else None, values[:, -width - 1 : -1]))
+        logprobs, logits, values = zip(*parts, strict=True)
+        mask = torch.zeros(len(queries), width, dtype=torch.long, device=logprobs[0].device)
+        for row, response in enumerate(responses):
+            mask[row, width - len(response) :] = 1
+        logits = torch.cat(logits) if return_logits else None
+        return torch.cat(logprobs), logits, torch.cat(values), mask
+
+    def compute_advantages(
+        self, values: Tensor, rewards: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As TRL's, whitened over the responses of all processes instead of each one's own."""
+        values, advantages, returns = super().compute_advantages(values, rewards, mask)
+        if self.is_distributed:
+            pairs = torch.stack([returns - values, mask.float()])[None]
+            every, masks = self.accelerator.gather(pairs).transpose(0, 1)
+            first = len(values) * self.accelerator.process_index
+            whitened = masked_whiten(every.flatten(0, 1), masks.flatten(0, 1))
+            advantages = whitened[first : first + len(values)]
+        return values, advantages, returns
+
+    def loss(
+        self,
+        old_logprobs: Tensor,
+        values: Tensor,
+        logits: Tensor,
+        vpreds: Tensor,
+        logprobs: Tensor,
+        mask: Tensor,
+        advantages: Tensor,
+        returns: Tensor,
+    ) -> tuple[Tensor, Tensor, dict]:
+        """As TRL's; on several processes the mean over the tokens of all of them.
+
+        Gradients are averaged over processes. A mean over each one's own tokens would give those
+        of a process with short responses more weight.
+        """
+        if self.config.gradient_checkpointing:
+            self._no_dropout(self.model)  # TRL has switched it on; the backward pass recomputes
+        # TRL takes the entropy from the logits, to report it and not to learn from it.
+        policy_loss, value_loss, stats = super().loss(
+            old_logprobs, values, logits.detach(), vpreds, logprobs, mask, advantages, returns
+        )
+        # TRL reports every column; in those of padding, old and new pass differ without meaning.
+        stats["policy/ratio"] = masked_mean(stats["policy/ratio"], mask)
+        if self.is_distributed:
+            tokens = mask.sum().float()
+            weight = tokens / self.accelerator.reduce(tokens, "mean")
+            policy_loss, value_loss = weight * policy_loss, weight * value_loss
+        return policy_loss, value_loss, stats
+
+    def gather_stats(self, stats: dict) -> dict:
+        """Means over processes."""
+        return {
+            name: self.accelerator.reduce(value, "mean") if torch.is_tensor(value) else value
+            for name, value in stats.items()
+        }
+
+    def _no_dropout(self, model: nn.Module) -> None:
+        model.eval()
+        # Layers are recomputed in training mode only, so TRL's own pass, in evaluation mode, would
+        # never do it. Only the module that holds the layers is told that it trains.
+        if self.config.gradient_checkpointing and torch.is_grad_enabled():
+            for module in model.modules():
+                if module.__dict__.get("gradient_checkpointing"):
+                    module.training = True
+
+
+def _config(s: PPOSettings, processes: int) -> PPOConfig:
+    """The settings under TRL's names."""
+    return PPOConfig(
+        batch_size=s.batch_size // processes,
+        mini_batch_size=s.mini_batch_size // processes,
+        gradient_checkpointing=s.gradient_checkpointing,
+        ppo_epochs=s.epochs,
+        learning_rate=s.policy_lr,
+        vf_coef=s.value_coef,
+        cliprange=s.clip,
+        cliprange_value=s.value_clip,
+        gamma=s.gamma,
+        lam=s.lam,
+        init_kl_coef=s.kl_coef,
+        adap_kl_ctrl=s.kl_target is not None,
+        target=s.kl_target or 6.0,
+        max_grad_norm=s.max_grad_norm,
+        seed=s.seed,
+        remove_unused_columns=False,
+    )
+
+
+def _body_and_head(policy: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The parameters that learn: those of the policy, and those of the value head."""
+    named = [(name, p) for name, p in policy.named_parameters() if p.requires_grad]
+    head = [p for name, p in named if "v_head" in name]
+    return [p for name, p in named if "v_head" not in name], head
+
+
+def _reference(policy: PreTrainedModelWrapper, processes: int) -> PreTrainedModelWrapper | None:
+    """The reference model where TRL cannot make it: on several processes, without LoRA.
+
+    On CPUs accelerate fails on a model in which nothing can learn, so its unused value head
+    may. None leaves it to TRL: a copy, or the policy with its adapter disabled.
+    """
+    if processes == 1 or getattr(policy, "is_peft_model", False):
+        return None
+    reference = create_reference_model(policy)
+    reference.v_head.requires_grad_(True)
+    return reference
+
+
+# -- the reference model under LoRA
+
+
+def adapter_is_fresh(policy: nn.Module) -> bool:
+    """Whether a LoRA adapter changes nothing yet: its second matrices are all zero."""
+    return not any(p.any() for n, p in policy.named_parameters() if "lora_B" in n)
+
+
+class AdapterAtStart:
+    """Context in which the adapter is the one that PPO started from.
+
+    TRL's reference model under LoRA is the policy with its adapter disabled. That is right for a
+    fresh adapter. One that SFT has trained is part of the reference: disabling it would pull PPO
+    back to the model before SFT. Only the adapter is kept twice, a few MB, not the weights below.
+    """
+
+    def __init__(self, policy: PreTrainedModelWrapper):
+        adapter = [p for p in policy.pretrained_model.parameters() if p.requires_grad]
+        self._pairs = [(p, p.detach().clone()) for p in adapter]
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Exchange the two for the duration."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for parameter, other in self._pairs:
+            parameter.data, other.data = other.data, parameter.data
+
+
+# -- only the logits that are looked at
+
+
+@torch.no_grad()
+def head_sequence_dim(policy: PreTrainedModelWrapper) -> int | None:
+    """Which dimension of the language model head's input is the sequence, found by trying it once.
+
+    None when the head is not a module of its own that the model calls.
+    """
+    head = getattr(policy.pretrained_model, "lm_head", None)
+    if head is None:
+        return None
+    shapes: list[torch.Size] = []
+    hook = head.register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape))
+    try:
+        policy.pretrained_model(torch.zeros(2, 3, dtype=torch.long, device=head.weight.device))
+    finally:
+        hook.remove()
+    return list(shapes[0]).index(3) if shapes and len(shapes[0]) == 3 else None
+
+
+@contextmanager
+def logits_of_last(policy: PreTrainedModelWrapper, count: int, dim: int | None) -> Iterator[None]:
+    """Let the model compute the logits of the last `count` positions only.
+
+    Those of a prompt cost as much as those of a response, and PPO does not look at them.
+    """
+    if dim is None:
+        yield
+        return
+
+    def cut(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden, *rest = args
+        return hidden.narrow(dim, hidden.shape[dim] - count, count), *rest
+
+    hook = policy.pretrained_model.lm_head.register_forward_pre_hook(cut)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _without_empty_columns(inputs: dict[str, Tensor], keep: int) -> dict[str, Tensor]:
+    """Drop leading columns in which every row is padding, but none of the last `keep`."""
+    mask = inputs["attention_mask"]
+    first = min(int(mask.any(dim=0).nonzero()[0]), mask.shape[1] - keep)
+    return {name: value[:, first:] for name, value in inputs.items()}
