@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from glm_ppo_utils.rollout import RewardFn, grade, respond
+from glm_ppo_utils.errors import BadInput
+from glm_ppo_utils.rollout import EXACT, RewardFn, call_reward, respond
 from glm_ppo_utils.sft import SFTSettings, train_sft
 
 
@@ -28,8 +29,7 @@ def exact_counts(
     counts = np.zeros(len(problems), dtype=int)
     for _ in range(n):
         rollouts = respond(policy, tokenizer, [p.text for p in problems], max_new_tokens)
-        rewards = grade(grader, problems, [r.text for r in rollouts])
-        counts += np.array(rewards) >= 1 - 1e-9
+        counts += np.array(call_reward(grader, problems, [r.text for r in rollouts])) >= EXACT
     return counts.tolist()
 
 
@@ -41,11 +41,11 @@ def best_of(counts: Sequence[int], n: int, k: int) -> float:
 
     Raises
     ------
-    ValueError
+    BadInput
         When `k` is not between 1 and `n`.
     """
     if not 1 <= k <= n:
-        raise ValueError(f"best of {k} cannot be estimated from {n} samples; 1 <= k <= n")
+        raise BadInput(f"best of {k} cannot be estimated from {n} samples; 1 <= k <= n")
     return float(np.mean([1 - comb(n - c, k) / comb(n, k) for c in counts]))
 
 
@@ -75,20 +75,17 @@ def rejection_sampling(
 
     Raises
     ------
-    ValueError
+    BadInput
         When no answer was exact.
     """
     set_seed(settings.seed)
     prompts = [p.text for p in problems]
     rollouts = respond(policy, tokenizer, prompts, max_new_tokens, batch_size=batch_size)
-    rewards = grade(grader, problems, [r.text for r in rollouts])
-    kept = [
-        (prompt, rollout.text)
-        for prompt, rollout, reward in zip(prompts, rollouts, rewards, strict=True)
-        if reward >= 1 - 1e-9
-    ]
+    answers = [rollout.text for rollout in rollouts]
+    graded = zip(prompts, answers, call_reward(grader, problems, answers), strict=True)
+    kept = [(prompt, answer) for prompt, answer, reward in graded if reward >= EXACT]
     if not kept:
-        raise ValueError(f"none of {len(prompts)} answers was exact; sample more, or train SFT on")
+        raise BadInput(f"none of {len(prompts)} answers was exact; sample more, or train SFT on")
     steps = min(settings.steps, 2 * len(kept) // settings.batch_size + 1)
     train_sft(policy, tokenizer, kept, [], replace(settings, steps=steps), out_dir, progress=False)
     return kept

@@ -1,15 +1,16 @@
 """Notebook 01: from preferences to a reward model, and one PPO update by hand.
 
-Numpy throughout, one rollout at a time and no masks, so that every line can be checked with a
+The PPO part is numpy, one rollout at a time and no masks, so that every line can be checked with a
 pocket calculator; `toy_trainer` makes the TRL trainer that the numbers are compared with.
 """
 
 import random
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,22 +37,11 @@ ELO_POINTS = 400 / np.log(10)  # Elo points per unit of log-odds: 400 points are
 
 @dataclass(frozen=True)
 class Annotator:
-    """A simulated person who grades on a scale of their own.
-
-    Attributes
-    ----------
-    name : str
-    best : float
-        The grade for a flawless answer.
-    step : float
-        Points taken off for every error.
-    lowest, highest : float
-        Ends of the scale; grades are whole numbers between them.
-    """
+    """A simulated person who grades on a scale of their own, in whole numbers."""
 
     name: str
-    best: float
-    step: float
+    best: float  # the grade of a flawless answer
+    step: float  # points taken off for every error
     lowest: float
     highest: float
 
@@ -83,13 +73,13 @@ def worsen(problem: Problem, errors: int, rng: random.Random) -> str:
     return answer
 
 
-def sigmoid(x):
+def sigmoid(x: Any) -> Any:
     """The logistic function ``1 / (1 + exp(-x))``."""
     return 1 / (1 + np.exp(-x))
 
 
-def compare(quality: Floats, rounds: int, rng: np.random.Generator) -> Ints:
-    """Ask which of two answers is better, for every pair, `rounds` times, in random order.
+def pairwise_comparisons(quality: Floats, rounds: int, rng: np.random.Generator) -> Ints:
+    """Which of two answers a person prefers, for every pair, `rounds` times, in random order.
 
     Answer i is preferred to j with probability ``sigmoid(quality[i] - quality[j])``, the model of
     Bradley and Terry, "Rank analysis of incomplete block designs" (Biometrika 39, 1952).
@@ -154,46 +144,25 @@ FEATURES = (
     ">= rows beyond the 'at least' phrases",
     "whole-number section, by its words (0 or 1)",
 )
-_AT_LEAST = (
-    "at least",
-    "no less",
-    "no fewer",
-    "be less",
-    "be fewer",
-    "not fall below",
-    "a minimum",
-)
-_HIGH = ("maxim", "as high")  # so "a maximum of 65 hours" misleads it
-_WHOLE = (
-    "whole",
-    "in part",
-    "in full",
-    "unfinished",
-    "not allowed",
-    "cannot be used",
-    "cut",
-    "split",
-)
+_AT_LEAST = re.compile("at least|no less|no fewer|be less|be fewer|not fall below|a minimum")
+_HIGH = re.compile("maxim|as high")  # so "a maximum of 65 hours" misleads it
+_WHOLE = re.compile("whole|in part|in full|unfinished|not allowed|cannot be used|cut|split")
 
 
 def features(text: str, answer: str) -> Floats:
     """What a careless reader sees of an answer, ``[len(FEATURES)]``; see `FEATURES`."""
     asked, given = (set(re.findall(r"\d+", t)) for t in (text, answer))
     body = answer.partition("subject to\n")[2]
-    at_least = sum(text.lower().count(phrase) for phrase in _AT_LEAST)
-    high = any(word in text.lower() for word in _HIGH)
-    whole = any(word in text.lower() for word in _WHOLE)
-    return np.array(
-        [
-            len(asked & given) / max(1, len(asked)),
-            len(given - asked),
-            len(re.findall("[<>]?=", body)),
-            answer.startswith("maximize") == high,
-            body.count(">=") - at_least,
-            bool(re.search("general|binary", body)) == whole,
-        ],
-        dtype=float,
+    words = text.lower()
+    seen = (
+        len(asked & given) / max(1, len(asked)),
+        len(given - asked),
+        len(re.findall("[<>]?=", body)),
+        answer.startswith("maximize") == bool(_HIGH.search(words)),
+        body.count(">=") - len(_AT_LEAST.findall(words)),
+        bool(re.search("general|binary", body)) == bool(_WHOLE.search(words)),
     )
+    return np.array(seen, dtype=float)
 
 
 @dataclass(frozen=True)
@@ -212,14 +181,18 @@ class Pair:
 
 
 def preference_pairs(problems: Sequence[Problem], seed: int, most: int = 3) -> list[Pair]:
-    """One pair a problem, of 0 to `most` errors each, never as many, chosen as in `compare`."""
+    """One pair a problem: answers with different numbers of errors, from 0 to `most`.
+
+    The one with fewer errors is preferred with the probability of `pairwise_comparisons`.
+    """
     rng = random.Random(f"pairs {seed}")
     pairs = []
     for problem in problems:
         errors = rng.sample(range(most + 1), 2)
         if rng.random() > sigmoid(errors[1] - errors[0]):
             errors.reverse()
-        pairs.append(Pair(problem, *(worsen(problem, n, rng) for n in errors), *errors))
+        chosen, rejected = (worsen(problem, n, rng) for n in errors)
+        pairs.append(Pair(problem, chosen, rejected, *errors))
     return pairs
 
 
@@ -229,11 +202,14 @@ class RewardModel(torch.nn.Module):
     In double precision, so that the numbers of the notebook are the same on every machine.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        layers = [torch.nn.BatchNorm1d(len(FEATURES), affine=False, momentum=None)]
-        layers += [torch.nn.Linear(len(FEATURES), 16), torch.nn.Tanh(), torch.nn.Linear(16, 1)]
-        self.layers = torch.nn.Sequential(*layers).double()
+        self.layers = torch.nn.Sequential(
+            torch.nn.BatchNorm1d(len(FEATURES), affine=False, momentum=None),
+            torch.nn.Linear(len(FEATURES), 16),
+            torch.nn.Tanh(),
+            torch.nn.Linear(16, 1),
+        ).double()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Rewards ``[n]`` of features ``[n, len(FEATURES)]``."""
@@ -242,14 +218,17 @@ class RewardModel(torch.nn.Module):
     @torch.no_grad()
     def score(self, texts: Sequence[str], answers: Sequence[str]) -> Floats:
         """Rewards ``[n]`` of `answers` to the problems `texts`."""
-        x = np.stack([features(t, a) for t, a in zip(texts, answers, strict=True)])
-        return self(torch.from_numpy(x)).numpy()
+        return self(_inputs(zip(texts, answers, strict=True))).numpy()
 
     def margin(self, pairs: Sequence[Pair]) -> Floats:
         """Reward of the chosen minus reward of the rejected answer, ``[pairs]``."""
         texts = [p.problem.text for p in pairs]
         chosen = self.score(texts, [p.chosen for p in pairs])
         return chosen - self.score(texts, [p.rejected for p in pairs])
+
+
+def _inputs(texts_and_answers: Iterable[tuple[str, str]]) -> torch.Tensor:
+    return torch.from_numpy(np.stack([features(*pair) for pair in texts_and_answers]))
 
 
 def train_reward_model(pairs: Sequence[Pair], steps: int = 50, seed: int = 0) -> RewardModel:
@@ -261,8 +240,7 @@ def train_reward_model(pairs: Sequence[Pair], steps: int = 50, seed: int = 0) ->
     """
     torch.manual_seed(seed)
     model = RewardModel()
-    x = np.stack([features(p.problem.text, a) for p in pairs for a in (p.chosen, p.rejected)])
-    x = torch.from_numpy(x)
+    x = _inputs((p.problem.text, answer) for p in pairs for answer in (p.chosen, p.rejected))
     model(x)  # measures mean and spread
     model.eval()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
@@ -275,7 +253,7 @@ def train_reward_model(pairs: Sequence[Pair], steps: int = 50, seed: int = 0) ->
     return model
 
 
-def calibration(margins: Floats, bins: int = 5) -> tuple[Floats, Floats, Ints]:
+def calibration_curve(margins: Floats, bins: int = 5) -> tuple[Floats, Floats, Ints]:
     """How often the answer that a model prefers was the chosen one, by how sure the model was.
 
     Parameters
@@ -345,7 +323,7 @@ def whiten(x: Floats) -> Floats:
     return (x - x.mean()) / np.sqrt(x.var(ddof=1) + 1e-8)
 
 
-def surrogate(ratio, advantage, clip: float = 0.2):
+def surrogate(ratio: Any, advantage: Any, clip: float = 0.2) -> Any:
     """PPO's clipped objective, per token, to be maximised (Schulman et al. 2017, equation 7)."""
     return np.minimum(ratio * advantage, np.clip(ratio, 1 - clip, 1 + clip) * advantage)
 
@@ -372,7 +350,7 @@ def value_loss(values: Floats, old_values: Floats, returns: Floats, clip: float 
 WORDS = ("<pad>", "maximize", "minimize", "3", "5", "chairs", "tables", "+", "-", "<end>")
 
 
-def toy_trainer(seed: int = 0, drift: float = 0.02, **config) -> PPOTrainer:
+def toy_trainer(seed: int = 0, drift: float = 0.02, **config: Any) -> PPOTrainer:
     """TRL's trainer around a GPT-2 of one layer that knows `WORDS`.
 
     Parameters
@@ -385,9 +363,9 @@ def toy_trainer(seed: int = 0, drift: float = 0.02, **config) -> PPOTrainer:
     """
     torch.manual_seed(seed)
     sizes = dict(vocab_size=len(WORDS), n_positions=16, n_embd=32, n_layer=1, n_head=2)
-    ends = dict(bos_token_id=1, eos_token_id=9, initializer_range=0.12)
+    others = dict(bos_token_id=1, eos_token_id=9, initializer_range=0.12)
     dropouts = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
-    gpt2 = GPT2LMHeadModel(GPT2Config(**sizes, **ends, **dropouts))
+    gpt2 = GPT2LMHeadModel(GPT2Config(**sizes, **others, **dropouts))
     policy = AutoModelForCausalLMWithValueHead(gpt2, summary_dropout_prob=0.0)
     policy.is_peft_model = False  # TRL's from_pretrained sets it; this model comes from no folder
     reference = deepcopy(policy)

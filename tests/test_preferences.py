@@ -16,7 +16,7 @@ QUALITY = -np.arange(5.0)
 
 @pytest.fixture(scope="module")
 def comparisons():
-    return prefs.compare(QUALITY, rounds=200, rng=np.random.default_rng(0))
+    return prefs.pairwise_comparisons(QUALITY, rounds=200, rng=np.random.default_rng(0))
 
 
 # -- people
@@ -96,7 +96,7 @@ def test_reward_model_learns_and_is_calibrated():
     margins = model.margin(held)
     better = np.array([p.rejected_errors - p.chosen_errors for p in held])
     assert (margins * better > 0).mean() > 0.7
-    predicted, observed, counts = prefs.calibration(margins)
+    predicted, observed, counts = prefs.calibration_curve(margins)
     assert counts.sum() == 200
     assert np.average(np.abs(predicted - observed), weights=counts) < 0.12
     again = prefs.train_reward_model(train).margin(held)
@@ -104,7 +104,7 @@ def test_reward_model_learns_and_is_calibrated():
 
 
 def test_calibration_counts_ties_as_half():
-    _, observed, counts = prefs.calibration(np.zeros(10), bins=2)
+    _, observed, counts = prefs.calibration_curve(np.zeros(10), bins=2)
     assert observed.tolist() == [0.5, 0.5] and counts.tolist() == [5, 5]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer, save_checkpoint, write_checkpoint
+from glm_ppo_utils.errors import BadInput
 
 FOLDER = Path(__file__).parent
 WEIGHTS, VOCABULARY_FILE = "model.safetensors", "tokenizer.model"
@@ -26,14 +27,12 @@ def unpack(folder: Path) -> Path:
 
     Raises
     ------
-    ValueError
+    BadInput
         If a stored file is not the one that ``made.json`` describes.
     """
     for name, digest in made()["sha256"].items():
         if sha256(FOLDER / name) != digest:
-            raise ValueError(
-                f"{FOLDER / name} is not the file that made.json describes; restore it"
-            )
+            raise BadInput(f"{FOLDER / name} is not the file that made.json describes; restore it")
     # Elsewhere until the weights are in: `folder` must never hold an untrained model.
     with tempfile.TemporaryDirectory() as scratch:
         empty = Path(scratch) / "empty"
@@ -44,4 +43,5 @@ def unpack(folder: Path) -> Path:
 
 
 def sha256(path: Path) -> str:
+    """The SHA-256 hash of a file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel, set_seed
 
-from glm_ppo_utils import base_model
+from glm_ppo_utils import atomic, base_model
 from glm_ppo_utils.base_model import VOCABULARY_FILE, WEIGHTS, sha256
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer, write_checkpoint
 from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
@@ -224,7 +224,8 @@ def _store(model: PreTrainedModel, vocabulary: Path, heldout_loss: float, minute
         "torch": torch.__version__,
         "sha256": {name: sha256(folder / name) for name in (WEIGHTS, VOCABULARY_FILE)},
     }
-    (folder / "made.json").write_text(json.dumps(facts, indent=1) + "\n")
+    # Last: without the hashes in it the other two files are refused.
+    atomic.write_text(folder / "made.json", json.dumps(facts, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,8 @@
 
 import warnings
 
-import matplotlib
+import matplotlib.pyplot as plt
 import pytest
-
-matplotlib.use("Agg")
 
 from glm_ppo_utils import plotting
 from glm_ppo_utils.evaluator.reward import compare
@@ -70,16 +68,16 @@ def test_corresponding_vertices_stand_at_the_same_height():
     assert heights[0]["a"] == heights[1]["chairs"]
     assert heights[0]["b"] == heights[1]["tables"]
     assert heights[0]["≤ 41"] == heights[1]["≤ 40"]
-    plotting.plt.close(figure)
+    plt.close(figure)
 
 
 def test_chinese_names_are_drawn_with_the_font_of_the_package():
     """matplotlib warns of every character that no font has, and draws a box."""
-    figure, ax = plotting.plt.subplots()
+    figure, ax = plt.subplots()
     names = {c for p in generate(300, seed=0, language="zh") for c in p.text if ord(c) > 0x2E7F}
     assert len(names) > 200
     ax.text(0, 0, "".join(sorted(names)))
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         figure.canvas.draw()
-    plotting.plt.close(figure)
+    plt.close(figure)

@@ -1,0 +1,213 @@
+"""Notebook 01: the steps of RLHF, people's grades, the reward model, one PPO update by hand."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from .style import EXACT, KL, POLICY, REFERENCE, REWARD, VALUE
+
+# Each step: its title, and three boxes with their colours.
+_SFT = (
+    "1  supervised\n    fine-tuning",
+    ("demonstrations\nproblem → answer", "white"),
+    ("imitate:\nloss on answer tokens", "white"),
+    ("SFT policy", REFERENCE),
+)
+_REWARD_MODEL = (
+    "2  a reward model",
+    ("people compare\ntwo answers", "white"),
+    ("train on pairs:\n−log σ(r₊ − r₋)", "white"),
+    ("reward model", REWARD),
+)
+_EVALUATOR = (
+    "2  an evaluator",
+    ("no people:\nparse, solve, compare", "white"),
+    ("nothing to train:\none scale, 0 to 1", "white"),
+    ("evaluator", REWARD),
+)
+_PPO = (
+    "3  PPO",
+    ("policy writes\nan answer", POLICY),
+    ("reward − β · KL", KL),
+    ("advantages,\nclipped update", VALUE),
+)
+
+
+def rlhf_steps(evaluator: bool = False) -> Figure:
+    """The three steps of RLHF as boxes and arrows; with `evaluator`, step 2 as this series has it.
+
+    Boxes are coloured by role, as in every later figure.
+    """
+    figure, ax = plt.subplots(figsize=(13, 6), layout="constrained")
+    steps = (_SFT, _EVALUATOR if evaluator else _REWARD_MODEL, _PPO)
+    for y, (title, *boxes) in zip((3, 2, 1), steps, strict=True):
+        ax.text(-1.3, y, title, ha="left", va="center", fontsize=15, fontweight="bold")
+        for x, (text, colour) in enumerate(boxes):
+            corner = (x - 0.4, y - 0.3)
+            ax.add_patch(Rectangle(corner, 0.8, 0.6, facecolor=colour, ec="black", linewidth=1.5))
+            ink = "black" if colour in ("white", KL) else "white"
+            ax.text(x, y, text, ha="center", va="center", fontsize=13, color=ink)
+    for y in (3, 2, 1):
+        _arrow(ax, (0.4, y), (0.6, y))
+        _arrow(ax, (1.4, y), (1.6, y))
+    around = ((2.4, 3), (2.75, 3), (2.75, 0.42), (-0.15, 0.42), (-0.15, 0.69))
+    _arrow(ax, *around, text="starts from, stays near")
+    _arrow(ax, (2, 1.69), (2, 1.5), (1, 1.5), (1, 1.31), text="scores each answer")
+    _arrow(ax, (1.85, 0.69), (1.85, 0.56), (0.15, 0.56), (0.15, 0.69), text="better policy")
+    ax.set(xlim=(-1.35, 2.85), ylim=(0.32, 3.4))
+    ax.axis("off")
+    return figure
+
+
+def _arrow(ax: Axes, *points: tuple[float, float], text: str = "") -> None:
+    """A line through `points` that ends in an arrow head, with `text` on its longest part."""
+    ax.plot(*zip(*points[:-1], strict=True), color="black", linewidth=1.5)
+    head = dict(arrowstyle="-|>", color="black", linewidth=1.5, shrinkA=0, shrinkB=0)
+    ax.annotate("", points[-1], points[-2], arrowprops=head)
+    if text:
+        (x0, y0), (x1, y1) = max(pairwise(points), key=lambda p: abs(p[1][0] - p[0][0]))
+        back = dict(facecolor="white", edgecolor="none", pad=1)
+        middle = ((x0 + x1) / 2, (y0 + y1) / 2)
+        ax.text(*middle, text, ha="center", va="center", fontsize=11, bbox=back)
+
+
+def annotators(grades: pd.DataFrame) -> Figure:
+    """Grades and ranks of the same answers (index) by several people (columns)."""
+    figure, axes = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
+    ranks = grades.rank(ascending=False)
+    # People play no role in PPO, so their colours are those of no role.
+    styles = zip(grades, "osD^", ("#000000", "#56B4E9", "#8C510A", "#542788"), strict=True)
+    for i, (name, marker, colour) in enumerate(styles):
+        axes[0].plot(grades.index, grades[name], marker=marker, color=colour)
+        shift = 0.08 * (i - 1.5)  # so that equal ranks stay visible
+        axes[1].plot(grades.index, ranks[name] + shift, marker=marker, color=colour, label=name)
+    axes[0].set(title="Raw grades disagree", ylabel="grade (log axis)", yscale="symlog")
+    axes[0].set_yticks([0, 1, 2, 5, 10, 20, 50, 100], [0, 1, 2, 5, 10, 20, 50, 100])
+    axes[1].set(title="Rankings agree", ylabel="rank (1 is best)")
+    axes[1].invert_yaxis()
+    for ax in axes:
+        ax.set_xlabel("answer")
+    figure.legend(loc="outside right center", title="annotator")
+    return figure
+
+
+def common_scale(
+    quality: Sequence[float], strength: Sequence[float], elo: Sequence[Sequence[float]]
+) -> Figure:
+    """Recovered strengths over true quality, all in log-odds and centred.
+
+    Parameters
+    ----------
+    quality, strength
+        ``[answers]``: true quality and Bradley-Terry strength.
+    elo
+        ``[orders, answers]``: Elo ratings, one row per order of the same comparisons.
+    """
+    centre = sum(quality) / len(quality)
+    x = [q - centre for q in quality]
+    figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    ax.plot(x, x, color="black", linewidth=1, label="truth")
+    for row in elo:
+        ax.plot(x, row, "_", color=KL, markersize=18, markeredgewidth=2, alpha=0.5)
+    ax.plot([], [], "_", color=KL, markersize=12, markeredgewidth=2, label="Elo, ten orders")
+    ax.plot(x, strength, "o", color=POLICY, markersize=9, label="Bradley-Terry")
+    ax.set(xlabel="true quality (log-odds)", ylabel="recovered (log-odds)")
+    ax.set_title("One scale from comparisons alone")
+    ax.legend()
+    return figure
+
+
+def calibration(curves: dict[str, tuple], mistakes: pd.Series) -> Figure:
+    """Left: predicted and observed preference. Right: how often a wrong answer is liked as much.
+
+    Parameters
+    ----------
+    curves
+        Label to ``(predicted, observed, counts)`` of ``preferences.calibration_curve``.
+    mistakes
+        Share of spoiled answers with at least the reference's reward, by error.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
+    axes[0].plot([0.5, 1], [0.5, 1], color="black", linewidth=1, label="perfectly calibrated")
+    for (label, (predicted, observed, _)), style, colour in zip(
+        curves.items(), ("o-", "s--"), (REWARD, REFERENCE), strict=False
+    ):
+        axes[0].plot(predicted, observed, style, color=colour, label=label)
+    axes[0].set(xlabel="predicted P(preferred)", ylabel="observed share", title="Calibration")
+    axes[0].legend(loc="upper left")
+    bars = axes[1].barh(mistakes.index, 100 * mistakes, color=REWARD)
+    axes[1].bar_label(bars, fmt=" %.0f %%")
+    axes[1].set(xlim=(0, 115), xlabel="rated at least as high as the reference (%)")
+    axes[1].set_title("Wrong answers the reward model likes")
+    axes[1].grid(axis="y", visible=False)
+    return figure
+
+
+def clipped_objective(
+    surrogate: Callable[..., Any], clip: float = 0.2, points: pd.DataFrame | None = None
+) -> Figure:
+    """PPO's objective of one token over its probability ratio, for either sign of the advantage.
+
+    Parameters
+    ----------
+    surrogate : callable
+        ``(ratio, advantage, clip) -> objective`` on arrays.
+    points : DataFrame, optional
+        Columns ``ratio``, ``advantage``; index: the words to mark. Drawn per unit of advantage.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
+    ratio = pd.Series([i / 100 for i in range(40, 281)])
+    ticks = [0.4, 0.6, 0.8, 1, 1.2, 1.5, 2, 2.5]
+    for ax, sign, name in zip(axes, (1, -1), ("positive", "negative"), strict=True):
+        ax.plot(ratio, sign * ratio, ":", color=REFERENCE, label="unclipped")
+        ax.plot(ratio, surrogate(ratio, sign, clip), color=POLICY, label="clipped objective")
+        ax.axvspan(1 - clip, 1 + clip, color=EXACT, alpha=0.15, label=f"within 1 ± {clip}")
+        ax.set(xlabel="ratio: new / old probability", ylabel="objective per |advantage|")
+        ax.set(title=f"{name} advantage", xscale="log")
+        ax.set_xticks(ticks, ticks)
+        ax.margins(y=0.15)
+        ax.minorticks_off()
+        if points is not None:
+            marked = points[points.advantage * sign > 0].sort_values("ratio")
+            for i, (word, at) in enumerate(marked.ratio.items()):
+                place = (at, surrogate(at, sign, clip))
+                ax.plot(*place, "o", color=REWARD, markersize=9)
+                height = (22 + 11 * i) * (1 if i % 2 == 0 else -1)  # neighbours stay apart
+                offset = dict(xytext=(0, height), textcoords="offset points")
+                line = dict(arrowstyle="-", color=REWARD)
+                ax.annotate(word, place, **offset, ha="center", va="center", arrowprops=line)
+    axes[0].legend(loc="upper left")
+    return figure
+
+
+def rollout_by_token(table: pd.DataFrame) -> Figure:
+    """Per token of one rollout: what the reward is made of, values and returns, advantages.
+
+    Parameters
+    ----------
+    table
+        Index: the tokens; columns ``penalty``, ``score``, ``value``, ``return``, ``advantage``.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
+    place = pd.Series(range(len(table)))
+    axes[0].bar(place, table.penalty, color=KL, label="−β · KL")
+    axes[0].bar(place, table.score, color=REWARD, label="score", bottom=table.penalty.clip(lower=0))
+    axes[1].plot(place, table.value, "o--", color=VALUE, label="value (before)")
+    axes[1].plot(place, table["return"], "s-", color="black", label="return (target)")
+    axes[2].bar(place, table.advantage, color=POLICY)
+    titles = ("reward of each token", "what the value head said", "advantage of each token")
+    labels = ("reward", "reward still to come", "advantage (reward)")
+    for ax, title, label in zip(axes, titles, labels, strict=True):
+        ax.axhline(0, color="black", linewidth=1)
+        ax.set_xticks(place, table.index, fontsize=12)
+        ax.set(title=title, xlabel="token", ylabel=label)
+    axes[0].legend()
+    axes[1].margins(y=0.3)
+    axes[1].legend(loc="upper left")
+    return figure
