@@ -5,11 +5,10 @@ A profile is data. Notebooks and commands ask it and never branch on its name.
 
 import math
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
-
-import torch
 
 from glm_ppo_utils.errors import BadInput
 
@@ -241,6 +240,8 @@ def _recompute(settings: SFTSettings | PPOSettings) -> str:
 @contextmanager
 def memory_advice(phase: str, advice: str) -> Iterator[None]:
     """Say what lowers the memory of a phase when the GPU is full in it."""
+    import torch
+
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
@@ -364,24 +365,48 @@ PROFILES = {
 }
 
 
+# What SFT of ChatGLM3-6B needs of a GPU, in GB; PPO needs less. Computed like the sizes in
+# `PPOSettings`, with 512 tokens to each of the 16 demonstrations: weights 12.5, logits and their
+# gradients 6.4, inputs of the layers 1.9, one recomputed layer 1.1.
+CHATGLM3_GPU_GB = 22
+
+
 def get_profile(name: str | None = None) -> Profile:
     """The profile called `name`.
 
     Without a name: the one in the environment variable ``GLM_PPO_PROFILE``, else ``chatglm3-6b``
-    where there is a GPU and ``tiny`` where there is none. ``GLM_PPO_QUICK=1`` cuts every profile
-    down to a few steps. Torch is told the profile's number of threads, unless the environment
-    variable ``OMP_NUM_THREADS`` says another.
+    where there is a GPU with enough free memory, else ``tiny``. ``GLM_PPO_QUICK=1`` cuts every
+    profile down to a few steps. Torch is told the profile's number of threads, unless the
+    environment variable ``OMP_NUM_THREADS`` says another.
 
     Raises
     ------
     BadInput
         When there is no such profile.
     """
-    default = "chatglm3-6b" if torch.cuda.is_available() else "tiny"
-    name = name or os.environ.get("GLM_PPO_PROFILE") or default
+    import torch  # here, because the commands read the settings before they need torch
+
+    name = name or os.environ.get("GLM_PPO_PROFILE") or _profile_for_this_machine()
     if name not in PROFILES:
         raise BadInput(f"there is no profile {name!r}; choose one of {', '.join(PROFILES)}")
     profile = PROFILES[name]
     if profile.threads and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(profile.threads)
     return profile.quick() if os.environ.get("GLM_PPO_QUICK") == "1" else profile
+
+
+def _profile_for_this_machine() -> str:
+    """``chatglm3-6b`` where it fits, else ``tiny``; says why where a GPU is left unused."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "tiny"
+    free = torch.cuda.mem_get_info()[0] / 1e9
+    if free >= CHATGLM3_GPU_GB:
+        return "chatglm3-6b"
+    print(
+        f"profile tiny: the GPU has {free:.1f} GB free, and chatglm3-6b needs about "
+        f"{CHATGLM3_GPU_GB} GB; GLM_PPO_PROFILE=chatglm3-6b takes it all the same",
+        file=sys.stderr,
+    )
+    return "tiny"
