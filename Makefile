@@ -9,6 +9,8 @@ LIVE_VERSIONS := 4.40.0 4.42.4 4.44.2
 TESTED := .overlays/.tested
 TESTED_VERSIONS := 4.48.3 4.52.4 deep_training
 
+# The models are tiny: two threads mostly wait for each other, and wait long when a core is taken.
+export OMP_NUM_THREADS ?= 1
 # Stored outputs and comparisons must not depend on warnings or thread races.
 export PYTHONWARNINGS ?= ignore
 export TOKENIZERS_PARALLELISM = false
