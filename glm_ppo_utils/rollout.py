@@ -1,6 +1,6 @@
 """From prompt to reward: encode, let a policy answer, decode, and call the reward function."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
@@ -26,20 +26,50 @@ class RewardError(BadInput):
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Token ids of a one-turn chat prompt, up to the point where the assistant answers.
 
-    ChatGLM2/3 build the prompt in code, GLM-4 and others by a chat template; a tokenizer with
-    neither (GPT-2) gets the plain text and a newline.
+    The tokenizer builds the prompt, each family in its own way: ChatGLM3 by ``build_chat_input``,
+    ChatGLM2 by ``build_prompt``, GLM-4 and others by ``apply_chat_template``, with the template in
+    the configuration or in the tokenizer's code. A tokenizer with none of these, such as GPT-2's,
+    gets the plain text and a newline.
+
+    Raises
+    ------
+    BadInput
+        When a ChatGLM has none of these: without its roles it would not know that it is asked.
     """
     if hasattr(tokenizer, "build_chat_input"):
-        return tokenizer.build_chat_input(text)["input_ids"][0].tolist()
-    if getattr(tokenizer, "chat_template", None):
+        return _flat(tokenizer.build_chat_input(text))
+    if hasattr(tokenizer, "build_prompt"):
+        return tokenizer.encode(tokenizer.build_prompt(text))
+    own = type(tokenizer).apply_chat_template is not PreTrainedTokenizerBase.apply_chat_template
+    if own or getattr(tokenizer, "chat_template", None):
         messages = [{"role": "user", "content": text}]
-        return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True))
+        return _flat(tokenizer.apply_chat_template(messages, add_generation_prompt=True))
+    if _token_id(tokenizer, "[gMASK]") is not None:
+        raise BadInput(
+            f"{type(tokenizer).__name__} has no chat format: no build_chat_input, build_prompt or "
+            "chat template; take a later revision of its code, or set tokenizer.chat_template"
+        )
     return tokenizer.encode(text + "\n")
 
 
+def _flat(ids: object) -> list[int]:
+    """Token ids as one list, from what a prompt builder returns: nested, as tensors, in a dict."""
+    ids = ids["input_ids"] if isinstance(ids, Mapping) else ids
+    return torch.as_tensor(ids).flatten().tolist()
+
+
+def _token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
+    index = tokenizer.convert_tokens_to_ids(token)
+    return None if index == tokenizer.unk_token_id else index
+
+
 def encode_answer(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of an assistant's answer: the newline that ends the role line, text, end token."""
-    newline = tokenizer.encode("\n", add_special_tokens=False)
+    """Token ids of an assistant's answer: the newline that ends the role line, text, end token.
+
+    ChatGLM2's prompt ends in the text of a question and not in a role: no newline there.
+    """
+    roles = hasattr(tokenizer, "build_chat_input") or not hasattr(tokenizer, "build_prompt")
+    newline = tokenizer.encode("\n", add_special_tokens=False) if roles else []
     return newline + tokenizer.encode(text, add_special_tokens=False) + [tokenizer.eos_token_id]
 
 
@@ -52,9 +82,8 @@ def decode_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int] | torch.Ten
 
 def stop_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Tokens that end an answer: the end token, and the roles that would start another turn."""
-    vocab = tokenizer.get_vocab()
-    turns = [vocab[t] for t in ("<|user|>", "<|observation|>") if t in vocab]
-    return [tokenizer.eos_token_id, *turns]
+    turns = [_token_id(tokenizer, t) for t in ("<|user|>", "<|observation|>")]
+    return [tokenizer.eos_token_id, *(t for t in turns if t is not None)]
 
 
 # -- responses

@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from glm_ppo_utils import atomic
+from glm_ppo_utils.chatglm import refuse_float16
 from glm_ppo_utils.errors import BadInput
 from glm_ppo_utils.gradient_checkpointing import turn_on_gradient_checkpointing
 from glm_ppo_utils.profiles import SFTSettings, memory_advice
@@ -99,6 +100,7 @@ def train_sft(
     """
     if not train:
         raise BadInput("no demonstrations to train on; pass at least one (prompt, answer) pair")
+    refuse_float16(model)
     out_dir = Path(out_dir)
     if settings.gradient_checkpointing:
         turn_on_gradient_checkpointing(model)

@@ -165,8 +165,6 @@ def test_failed_install_leaves_nothing(monkeypatch, tmp_path):
 
     def fail(*args, **kwargs):
         return subprocess.CompletedProcess(args, 1, stderr="ERROR: hint\nERROR: no such version\n")
-            args, 1, stderr="ERROR: a hint\nERROR: no such version\n"
-        )
 
     monkeypatch.setattr(subprocess, "run", fail)
     with pytest.raises(OverlayError, match="transformers==4.0.99 .*no such version"):

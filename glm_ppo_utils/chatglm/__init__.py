@@ -14,6 +14,7 @@ _HOME = {
     "check_checkpoint": "loading",
     "add_value_head": "head",
     "expose_head": "head",
+    "refuse_float16": "head",
     "hidden_states_are_sequence_first": "head",
     "write_checkpoint": "saving",
     "save_checkpoint": "saving",

@@ -13,6 +13,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from trl import AutoModelForCausalLMWithValueHead
 
+from glm_ppo_utils.errors import BadInput
+
 from .compat import base_model
 
 
@@ -86,7 +88,13 @@ def add_value_head(
     -------
     AutoModelForCausalLMWithValueHead
         TRL's own class for batch-first models, `SequenceFirstValueHead` for ChatGLM2 and 3.
+
+    Raises
+    ------
+    BadInput
+        If parameters in float16 would be trained.
     """
+    refuse_float16(model)
     expose_head(model)
     sequence_first = hidden_states_are_sequence_first(model)
     wrapper = SequenceFirstValueHead if sequence_first else AutoModelForCausalLMWithValueHead
@@ -95,6 +103,24 @@ def add_value_head(
         for parameter in policy.v_head.summary.parameters():
             nn.init.zeros_(parameter)
     return policy
+
+
+def refuse_float16(model: nn.Module) -> None:
+    """Refuse to train parameters in float16: Adam's first step makes them NaN.
+
+    The constant that keeps Adam from dividing by zero, 1e-8, is zero in float16. LoRA's own
+    parameters are float32 whatever the model's type.
+
+    Raises
+    ------
+    BadInput
+        If there are such parameters.
+    """
+    if any(p.requires_grad and p.dtype == torch.float16 for p in model.parameters()):
+        raise BadInput(
+            "parameters in float16 cannot be trained: they become NaN at the first step; load "
+            "the policy in bfloat16 or float32, or train a LoRA adapter on it"
+        )
 
 
 @torch.no_grad()

@@ -43,6 +43,13 @@ COMPANIONS = (
     ("4.40", ""),
     ("4.45", "tokenizers==0.20.3 peft==0.13.2"),
     ("4.47", "tokenizers==0.21.4 peft==0.13.2"),
+    ("4.49", "tokenizers==0.21.4 peft==0.13.2 huggingface_hub==0.36.2 hf_xet==1.8.0"),
+    ("4.50", "tokenizers==0.21.4 peft==0.17.1 huggingface_hub==0.36.2 hf_xet==1.8.0"),
+    ("4.56", "tokenizers==0.22.2 peft==0.17.1 huggingface_hub==0.36.2 hf_xet==1.8.0"),
+    (
+        "5.0",
+        "tokenizers==0.23.3 peft==0.21.2 huggingface_hub==1.33.0 hf_xet==1.8.0 safetensors==0.8.0",
+    ),
 )
 # The published code of ChatGLM3, in a package that needs no hub (Apache-2.0). It is an oracle for
 # tests and not a dependency: installed beside the overlays, never imported by this package.
