@@ -38,7 +38,7 @@ from glm_ppo_utils.pipeline import (
 )
 from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
 from glm_ppo_utils.profiles import Profile, get_profile
-from glm_ppo_utils.rollout import evaluate
+from glm_ppo_utils.rollout import DECODINGS, evaluate
 
 OUT = ROOT / "notebooks" / "runs"
 
@@ -105,7 +105,7 @@ def rejection_sampled(profile: Profile, seed: int, rounds: int = 3) -> dict:
         seconds = time.perf_counter() - start
         row = {"rejection_answers": rounds * share, "rejection_seconds": seconds}
         held = heldout_problems(profile)[: settings.eval_problems]
-        for way, temperature in (("sampled", 1.0), ("greedy", 0.0)):
+        for way, temperature in DECODINGS.items():
             set_seed(seed)
             rates = evaluate(
                 policy, tokenizer, held, evaluator, settings.max_new_tokens, temperature

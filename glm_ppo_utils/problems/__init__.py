@@ -4,21 +4,12 @@ from .generator import generate, split_of
 from .mistakes import ERRORS, Demonstration, demonstrations
 from .numbers import FAMILIES
 from .plain_lp import fingerprint
-from .problem import (
-    INSTRUCTION,
-    PROMPT,
-    Problem,
-    load_nl4opt,
-    load_problems,
-    prompt_text,
-    save_problems,
-)
+from .problem import INSTRUCTION, Problem, load_nl4opt, load_problems, prompt_text, save_problems
 
 __all__ = [
     "ERRORS",
     "FAMILIES",
     "INSTRUCTION",
-    "PROMPT",
     "Demonstration",
     "Problem",
     "demonstrations",

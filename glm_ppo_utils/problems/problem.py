@@ -8,8 +8,7 @@ from pathlib import Path
 from glm_ppo_utils import atomic
 from glm_ppo_utils.errors import BadInput
 
-# The tiny policy learns the task from demonstrations; a pretrained chat model is told.
-PROMPT = ""
+# For a pretrained chat model. The tiny policy needs none: it learns the task from demonstrations.
 INSTRUCTION = """\
 Write the word problem below as a linear program in LP format, and nothing else. Line by line: \
 'maximize' or 'minimize'; the objective; 'subject to'; one constraint a line, as \
@@ -29,11 +28,8 @@ class Problem:
     family: str = ""
 
 
-def prompt_text(problem: Problem, instruction: str = PROMPT) -> str:
-    """The user's message for `problem`: the instruction, if any, a blank line, the text.
-
-    Use ``instruction=INSTRUCTION`` with a pretrained chat model.
-    """
+def prompt_text(problem: Problem, instruction: str = "") -> str:
+    """The user's message for `problem`: the instruction, if any, a blank line, the text."""
     return f"{instruction}\n\n{problem.text}" if instruction else problem.text
 
 
@@ -71,8 +67,8 @@ def _load(path: str | Path, keys: tuple[str, str, str], family: str) -> list[Pro
         lines = Path(path).read_bytes().decode("utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise BadInput(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    problems: dict[str, Problem] = {}
-    places: dict[str, int] = {}
+    problems: list[Problem] = []
+    places: dict[str, int] = {}  # line by id
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -83,10 +79,11 @@ def _load(path: str | Path, keys: tuple[str, str, str], family: str) -> list[Pro
                 f"{where}: the id {problem.id!r} is that of line {places[problem.id]} already;"
                 " give each problem its own"
             )
-        places[problem.id], problems[problem.id] = number, problem
+        places[problem.id] = number
+        problems.append(problem)
     if not problems:
         raise BadInput(f"{path} holds no problem; put one JSON object on each line")
-    return list(problems.values())
+    return problems
 
 
 def _parse(line: str, keys: tuple[str, str, str], family: str, where: str) -> Problem:
