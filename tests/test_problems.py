@@ -25,7 +25,7 @@ from glm_ppo_utils.problems import (
     save_problems,
     split_of,
 )
-from glm_ppo_utils.problems.numbers import FAMILIES, draw
+from glm_ppo_utils.problems.numbers import FAMILIES, draw_draft
 from glm_ppo_utils.problems.plain_lp import PlainLP, Row, read_plain_lp, write_plain_lp
 
 LANGUAGES = ("en", "zh")
@@ -256,10 +256,10 @@ def test_no_program_twice(monkeypatch):
 
     def twice(family, rng):
         if next(draws):
-            drawn.append(draw("knapsack", rng))
+            drawn.append(draw_draft("knapsack", rng))
         return drawn[-1]
 
-    monkeypatch.setattr("glm_ppo_utils.problems.generator.draw", twice)
+    monkeypatch.setattr("glm_ppo_utils.problems.generator.draw_draft", twice)
     made = generate(30, 0)
     assert len(drawn) > 30
     assert len({fingerprint(read_plain_lp(p.reference)) for p in made}) == 30

@@ -26,13 +26,7 @@ from glm_ppo_utils.base_model import VOCABULARY_FILE, WEIGHTS, sha256
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer, write_checkpoint
 from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
 from glm_ppo_utils.problems import FAMILIES, Problem, generate
-from glm_ppo_utils.problems.plain_lp import (
-    PlainLP,
-    Row,
-    Term,
-    read_plain_lp,
-    write_plain_lp,
-)
+from glm_ppo_utils.problems.plain_lp import PlainLP, Row, Term, read_plain_lp, write_plain_lp
 from glm_ppo_utils.sft import SFTSettings, train_sft
 
 VOCABULARY = 1280
@@ -71,24 +65,29 @@ def notes(n: int, seed: int, names: list[str]) -> list[tuple[str, str]]:
 
 def tables(n: int, seed: int, families: Sequence[str] = tuple(FAMILIES)) -> list[tuple[str, str]]:
     """`n` pairs (word problem of the training split, the same program as a table)."""
-    return _restated("As a table: ", _table_rows, generate(n, seed, families=families))
+    return _restated("As a table: ", _table, generate(n, seed, families=families))
 
 
 def formulas(n: int, seed: int, families: Sequence[str] = tuple(FAMILIES)) -> list[tuple[str, str]]:
     """`n` pairs (word problem of the training split, the same program as formulas)."""
-    return _restated("As formulas: ", _formula_rows, generate(n, seed, families=families))
+    return _restated("As formulas: ", _formulas, generate(n, seed, families=families))
 
 
 def _restated(
     ask: str, say: Callable[[PlainLP], list[str]], problems: list[Problem]
 ) -> list[tuple[str, str]]:
-    lps = [read_plain_lp(p.reference) for p in problems]
+    lps = [read_plain_lp(problem.reference) for problem in problems]
     answers = [" ".join([*say(lp), _kind(lp)]) for lp in lps]
     return [(ask + p.text, answer) for p, answer in zip(problems, answers, strict=True)]
 
 
 def _pair(lp: PlainLP, rng: random.Random) -> tuple[str, str]:
-    return rng.choice((_itself, _table, _formulas, _columns))(lp, rng), write_plain_lp(lp)
+    say = rng.choice((None, _table, _mirrored_formulas, _columns))
+    # One note in four is the answer itself: copying comes first, and helps with the other notes.
+    note = _shuffled(say(lp), lp, rng) if say else write_plain_lp(lp)
+    if say is _columns:
+        note = f"{', '.join(name for _, name in lp.objective)}: {note}"
+    return note, write_plain_lp(lp)
 
 
 def _program(rng: random.Random, names: list[str]) -> PlainLP:
@@ -117,16 +116,7 @@ def _number(rng: random.Random, top: int) -> int:
     return rng.randint(1, rng.choice((9, top)) if top > 9 else top)
 
 
-def _itself(lp: PlainLP, rng: random.Random) -> str:
-    """The answer: copying comes first, and the other notes are learnt sooner for it."""
-    return write_plain_lp(lp)
-
-
-def _table(lp: PlainLP, rng: random.Random) -> str:
-    return _shuffled_parts(_table_rows(lp), lp, rng)
-
-
-def _table_rows(lp: PlainLP) -> list[str]:
+def _table(lp: PlainLP) -> list[str]:
     """Row by row: ``goal max: chairs 3, tables 5. row <=: chairs 2, tables 1: 40.``"""
 
     def cells(terms: Iterable[Term]) -> str:
@@ -136,44 +126,41 @@ def _table_rows(lp: PlainLP) -> list[str]:
     return [goal, *(f"row {row.sense}: {cells(row.terms)}: {row.rhs}." for row in lp.rows)]
 
 
-def _kind(lp: PlainLP) -> str:
-    return f"all {'general' if lp.general else 'binary' if lp.binary else 'real'}."
-
-
-def _formulas(lp: PlainLP, rng: random.Random) -> str:
-    """``max 3 of chairs and 5 of tables.  40 >= 2 of chairs and 1 of tables.``"""
-    flipped = {"<=": ">=", ">=": "<="}
-    lines = [f"{lp.sense[:3]} {_sum(lp.objective)}."]
-    lines += [f"{row.rhs} {flipped[row.sense]} {_sum(row.terms)}." for row in lp.rows]
-    return _shuffled_parts(lines, lp, rng)
-
-
-def _formula_rows(lp: PlainLP) -> list[str]:
+def _formulas(lp: PlainLP) -> list[str]:
     """``max 3 of chairs and 5 of tables.  2 of chairs and 1 of tables <= 40.``"""
     goal = f"{lp.sense[:3]} {_sum(lp.objective)}."
     return [goal, *(f"{_sum(row.terms)} {row.sense} {row.rhs}." for row in lp.rows)]
+
+
+def _mirrored_formulas(lp: PlainLP) -> list[str]:
+    """``max 3 of chairs and 5 of tables.  40 >= 2 of chairs and 1 of tables.``"""
+    mirrored = {"<=": ">=", ">=": "<="}
+    rows = [f"{row.rhs} {mirrored[row.sense]} {_sum(row.terms)}." for row in lp.rows]
+    return [_formulas(lp)[0], *rows]
 
 
 def _sum(terms: Iterable[Term]) -> str:
     return " and ".join(f"{number} of {name}" for number, name in terms)
 
 
-def _columns(lp: PlainLP, rng: random.Random) -> str:
-    """Names first, numbers apart: ``chairs, tables: max 3, 5. row 2, 1 <= 40.``"""
-    names = [name for _, name in lp.objective]
+def _columns(lp: PlainLP) -> list[str]:
+    """Numbers without names: ``max 3, 5. row 2, 1 <= 40.``"""
 
     def numbers(terms: Iterable[Term]) -> str:
         found = {name: number for number, name in terms}
-        return ", ".join(str(found.get(name, 0)) for name in names)
+        return ", ".join(str(found.get(name, 0)) for _, name in lp.objective)
 
-    lines = [f"{lp.sense[:3]} {numbers(lp.objective)}."]
-    lines += [f"row {numbers(row.terms)} {row.sense} {row.rhs}." for row in lp.rows]
-    return f"{', '.join(names)}: " + _shuffled_parts(lines, lp, rng)
+    goal = f"{lp.sense[:3]} {numbers(lp.objective)}."
+    return [goal, *(f"row {numbers(row.terms)} {row.sense} {row.rhs}." for row in lp.rows)]
 
 
-def _shuffled_parts(lines: list[str], lp: PlainLP, rng: random.Random) -> str:
-    """The goal anywhere among the rows, which keep their order; then the kind of variable."""
-    goal, rows = lines[0], lines[1:]
+def _kind(lp: PlainLP) -> str:
+    return f"all {'general' if lp.general else 'binary' if lp.binary else 'real'}."
+
+
+def _shuffled(lines: list[str], lp: PlainLP, rng: random.Random) -> str:
+    """The goal anywhere among the rows, which keep their order, and the kind of the variables."""
+    goal, *rows = lines
     rows.insert(rng.randint(0, len(rows)), goal)
     rows.insert(rng.randint(0, len(rows)), _kind(lp))
     return " ".join(rows)

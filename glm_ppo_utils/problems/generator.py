@@ -7,7 +7,7 @@ from glm_ppo_utils.errors import BadInput
 
 from .chinese import Chinese
 from .english import English
-from .numbers import FAMILIES, Draft, draw
+from .numbers import FAMILIES, Draft, draw_draft
 from .plain_lp import PlainLP, Row, fingerprint, write_plain_lp
 from .problem import Problem
 from .wording import Voice
@@ -52,7 +52,7 @@ def generate(
     seen: set[str] = set()
     while len(problems) < n:
         family = families[len(problems) % len(families)]
-        draft = draw(family, rng)
+        draft = draw_draft(family, rng)
         text, names = voice.say(draft, rng)
         lp = _plain_lp(draft, names)
         key = fingerprint(lp)

@@ -76,7 +76,7 @@ FAMILIES = {
 }
 
 
-def draw(family: str, rng: random.Random) -> Draft:
+def draw_draft(family: str, rng: random.Random) -> Draft:
     """Draw one draft of `family`: feasible, bounded, and every row of it matters."""
     while True:
         network = family == "transport" and rng.random() < 0.4
