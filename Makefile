@@ -2,6 +2,8 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
+# Only `make site` and its tests need Sphinx.
+SITE := .venv/.site
 # Notebook 04 compares these versions of transformers live; each has a folder of its own.
 OVERLAYS := .overlays/.ready
 LIVE_VERSIONS := 4.40.0 4.42.4 4.44.2
@@ -32,7 +34,7 @@ run: $(READY) $(OVERLAYS) ## run the series top to bottom; executed copies in bu
 check: lint ## what every change must pass: lint, types, and the quick tests (no overlay, network or training)
 	$(PYTEST) -n 2 --dist loadfile -m "not slow and not network" tests
 
-test: lint $(OVERLAYS) $(TESTED) ## all tests, then the notebooks with few training steps
+test: lint $(OVERLAYS) $(TESTED) $(SITE) ## all tests, then the notebooks with few training steps
 	$(PYTEST) tests
 	$(NBVAL) --nbval notebooks/01_rlhf_background.ipynb notebooks/04_glm_head_fix.ipynb
 	$(NBVAL) --nbval-lax notebooks/02_sft_warm_start.ipynb notebooks/03_evaluator_as_reward.ipynb \
@@ -47,8 +49,8 @@ notebooks: $(READY) $(OVERLAYS) ## execute all five in order and store their out
 tables: $(READY) ## write the tables of README and RESULTS.md anew from the CSV files in notebooks/runs
 	$(BIN)/cog -r -I tools README.md README.zh-CN.md RESULTS.md
 
-site: $(READY) ## README and the notebooks, as stored, as HTML in build/site; fails on a broken link
-	$(BIN)/python tools/build_site.py
+site: $(SITE) ## README and the notebooks, as stored, as HTML in build/site; fails on a broken link
+	$(BIN)/sphinx-build -W --keep-going -q -c tools/site . build/site
 
 base: $(READY) ## pretrain the small base model anew (the stored one is in glm_ppo_utils/base_model)
 	$(BIN)/python -m glm_ppo_utils.base_model.pretraining
@@ -59,16 +61,14 @@ lab-versions: $(READY) ## probe every version of transformers; writes the table 
 colab-check: $(READY) ## run the notebooks on the packages of Colab's runtime (Python 3.12, 5 GB, no GPU)
 	$(BIN)/python tools/colab_check.py --python python3.12
 
-lint: $(READY) ## ruff, mypy and pydoclint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy glm_ppo_utils
-	$(BIN)/pydoclint --quiet glm_ppo_utils
 
 lock: ## rewrite constraints.txt from pyproject.toml
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet pip-tools==7.6.2
-	CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --extra notebooks --extra tests \
+	CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --extra notebooks --extra tests --extra site \
 	  --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file constraints.txt pyproject.toml
 	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' constraints.txt
@@ -76,6 +76,10 @@ lock: ## rewrite constraints.txt from pyproject.toml
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[notebooks,tests]" -c constraints.txt
+	@touch $@
+
+$(SITE): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[site]" -c constraints.txt
 	@touch $@
 
 $(OVERLAYS): $(READY)

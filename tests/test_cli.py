@@ -5,20 +5,23 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import tyro
 from tiny import without_seconds
 from tiny_reward import letters
 
 from glm_ppo_utils import pipeline
-from glm_ppo_utils.__main__ import main
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer
+from glm_ppo_utils.cli import main
 from glm_ppo_utils.evaluator import Evaluator
+from glm_ppo_utils.options import parse
 from glm_ppo_utils.ppo import PPORun, ResponseTrainer, read_jsonl
 from glm_ppo_utils.problems import generate, save_problems
-from glm_ppo_utils.profiles import get_profile
+from glm_ppo_utils.profiles import PPOSettings, SFTSettings, get_profile
 from glm_ppo_utils.rollout import Rollout
 
 KNOBS = {"batch_size": 4, "mini_batch_size": 2, "max_new_tokens": 12, "checkpoint_every": 1}
@@ -60,6 +63,10 @@ def write_reward(body: str, name: str) -> str:
     """A module in the working directory with a reward function; its name for ``--reward``."""
     Path(f"{name}.py").write_text(body)
     return f"{name}:reward"
+
+
+def write_answer(key: str, answer: str) -> None:
+    Path("answers.jsonl").write_text(json.dumps({"id": key, "answer": answer}))
 
 
 def test_train_is_the_loop_of_the_notebooks(policy, tmp_path, capsys):
@@ -180,11 +187,14 @@ BAD = {
     "no policy": (["--policy=./nowhere"], "no checkpoint folder ./nowhere"),
     "random": (["--weights=random"], "--policy and --weights random exclude each other"),
     "layers": (["--layers=2"], "--layers is for --weights random"),
-    "no steps": (["--steps=0"], "steps is 0; it must be a number of at least 1"),
+    "no steps": (["--steps=0"], "steps is 0; it must be a whole number at least 1"),
     "no number": (["--policy-lr=nan"], "policy_lr is nan; it must be a number"),
     "no mini-batch": (["--mini-batch-size=0"], "mini_batch_size is 0"),
     "other run": (["--out=old"], "old holds a run with seed=0, not 7"),
     "out": (["--out=bad.jsonl/run"], "cannot write to bad.jsonl/run"),
+    "abbreviation": (["--lr=1"], "Unrecognized options: --lr"),
+    "word for a number": (["--steps=many"], "--steps: invalid literal for int"),
+    "choice": (["--weights=none"], "--weights: invalid choice: 'none'"),
 }
 
 
@@ -282,7 +292,7 @@ def test_best_of_takes_the_answer_of_the_highest_reward(policy, data, monkeypatc
         texts = [right[p] if i % 3 == 1 else "no idea" for i, p in enumerate(prompts)]
         return [Rollout(None, None, text) for text in texts]
 
-    monkeypatch.setattr("glm_ppo_utils.__main__.respond", every_third_is_right)
+    monkeypatch.setattr("glm_ppo_utils.rollout.respond", every_third_is_right)
     arguments = ["evaluate", f"--policy={policy}", f"--data={data}", "--profile=tiny"]
     assert main([*arguments, "--best-of=3"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -358,5 +368,56 @@ def test_help_teaches(command, capsys):
         main([command, "--help"])
     out = capsys.readouterr().out
     assert done.value.code == 0
-    assert f"python -m glm_ppo_utils {command} --" in out
+    assert f"glm-ppo {command} --" in out
     assert "--data" in out
+
+
+@pytest.mark.parametrize(("command", "settings"), [("train", PPOSettings), ("sft", SFTSettings)])
+def test_each_knob_is_an_option_with_a_sentence_and_the_profiles_value(command, settings):
+    parser = tyro.extras.get_parser(settings)
+    helps = {action.dest.replace("-", "_"): action.help for action in parser._actions}
+    for field in fields(settings):
+        sentence = helps[field.name].partition("(default")[0]
+        assert len(sentence) > 10, field.name
+    profile = get_profile("tiny")
+    own = {"train": profile.ppo, "sft": profile.sft}[command]
+    assert parse([command, "--profile=tiny", "--out=x"]).settings == own
+    options = parse([command, "--profile=tiny", "--out=x", "--steps=7", "--gradient-checkpointing"])
+    assert options.settings == replace(own, steps=7, gradient_checkpointing=True)
+
+
+def test_a_bug_shows_its_traceback(policy, data, monkeypatch):
+    """Errors of our own code must not pass for bad input, in whatever phase they come."""
+
+    def bug(*_, **__):
+        return int("a bug")
+
+    for name in ("PPORun.train", "PPORun.__init__", "trainer.ResponseTrainer.__init__"):
+        with monkeypatch.context() as patch, pytest.raises(ValueError, match="a bug"):
+            patch.setattr(f"glm_ppo_utils.ppo.{name}", bug)
+            train(policy, "--steps=1", "--eval-every=0", f"--out=run-{name}")
+    monkeypatch.setattr(Evaluator, "score_batch", lambda *_: None + 1)
+    write_answer(generate(6, seed=5)[0].id, "")
+    with pytest.raises(TypeError, match="NoneType"):
+        main(["score", f"--data={data}", "--answers=answers.jsonl"])
+
+
+def test_version_and_no_command(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"glm-ppo {version('glm-ppo-utils')}\n"
+    assert main([]) == 2
+    assert "{train,evaluate,score,sft}" in capsys.readouterr().err
+
+
+def test_score_does_not_wait_for_torch(data):
+    """Not even to grade: it can be used where only the evaluator is installed."""
+    write_answer(generate(6, seed=5)[0].id, "")
+    code = (
+        "import sys; sys.modules['torch'] = None\n"  # makes every import of torch fail
+        "from glm_ppo_utils.cli import main\n"
+        f"sys.exit(main(['score', '--data={data}', '--answers=answers.jsonl']))"
+    )
+    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], env=path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "1 answers" in done.stdout

@@ -1,0 +1,402 @@
+"""The notebooks' steps as commands: ``glm-ppo train``, ``evaluate``, ``score`` and ``sft``.
+
+What needs torch is imported inside the functions: that takes seconds, and ``score`` and ``--help``
+do without.
+"""
+
+import importlib
+import json
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glm_ppo_utils import __version__
+from glm_ppo_utils.errors import BadInput
+from glm_ppo_utils.evaluator import Evaluator, Score
+from glm_ppo_utils.options import EvaluateOptions, ScoreOptions, SFTOptions, TrainOptions, parse
+from glm_ppo_utils.problems import Problem, load_problems
+from glm_ppo_utils.profiles import Profile, get_profile
+
+if TYPE_CHECKING:
+    from glm_ppo_utils.ppo import PPORun
+
+INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status: 0 done, 1 failed, 2 bad input, 130 interrupted.
+
+    An exception that is not about the input is a bug of ours or of a reward function. It leaves
+    with its traceback, which ends the process with status 1.
+    """
+    warnings.simplefilter("ignore", FutureWarning)  # of the pinned libraries, about their future
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv == ["--version"]:
+        _say(f"glm-ppo {__version__}")
+        return 0
+    try:
+        options = parse(argv)
+        if isinstance(options, TrainOptions):
+            return train(options)
+        if isinstance(options, EvaluateOptions):
+            return evaluate(options)
+        return score(options) if isinstance(options, ScoreOptions) else sft(options)
+    except BadInput as error:
+        return _fail(error, 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED, kind="stopped")
+    except Exception as error:
+        # The disk or the GPU is full. Torch's error goes by its name, to leave torch unloaded.
+        if isinstance(error, OSError) or type(error).__name__ == "OutOfMemoryError":
+            return _fail(error, 1, every_rank=True)
+        raise
+
+
+# -- the commands -----------------------------------------------------------------------------
+
+
+def train(options: TrainOptions) -> int:
+    """PPO in the folder ``options.out``; resumes the run that it holds."""
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    from glm_ppo_utils.ppo import PPORun
+    from glm_ppo_utils.rollout import RewardError
+
+    PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # picks this process's GPU
+    profile, settings = get_profile(options.profile), options.settings
+    with _input(OSError):
+        evaluator = Evaluator(options.workers)
+        reward = evaluator if options.reward is None else _function(options.reward)
+        grader = reward if options.judge_by_reward else evaluator
+        problems, heldout = _problems(options, profile)
+        if evaluator in (reward, grader):
+            _check_references(evaluator, [*problems, *heldout])
+        policy, tokenizer = _policy(options, profile)
+        run = PPORun(
+            policy,
+            tokenizer,
+            reward,
+            problems,
+            settings,
+            options.out,
+            heldout=heldout,
+            grader=grader,
+            progress=not options.quiet,
+        )
+    done = run.folder.checkpoints.load_newest()[0]
+    _say(
+        f"{profile.name}: {settings.steps} PPO steps of {settings.batch_size} responses on "
+        f"{len(problems)} problems, from step {done}; log and checkpoints in {options.out}"
+    )
+    if settings.steps <= settings.value_warmup:
+        _say(
+            f"note: only the value head learns in the first {settings.value_warmup} steps "
+            "(--value-warmup), and these are all"
+        )
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        log = run.train()
+    except RewardError as error:
+        return _fail(f"{options.reward}: {error}", 2, every_rank=True)
+    except KeyboardInterrupt:
+        done = run.folder.checkpoints.load_newest()[0]
+        saved = f"{done} of {settings.steps} steps are saved in {options.out}"
+        return _fail(f"{saved}; the same command resumes", INTERRUPTED, kind="stopped")
+    if run.process == 0:
+        _finish(run, log, tokenizer, options)
+    if run.processes > 1:
+        PartialState().destroy_process_group()
+    return 0
+
+
+def evaluate(options: EvaluateOptions) -> int:
+    """Exact rate, parse rate and mean reward of a policy; its answers on request."""
+    from transformers import set_seed
+
+    from glm_ppo_utils import pipeline
+    from glm_ppo_utils.chatglm import load_policy, load_tokenizer
+    from glm_ppo_utils.rollout import respond
+
+    profile = get_profile(options.profile)
+    with _input(OSError):
+        problems = _own(options.data, profile) or pipeline.heldout_problems(profile)
+        problems = problems[: options.limit]
+        evaluator = Evaluator(options.workers)
+        _check_references(evaluator, problems)
+        source = _checkpoint(options, profile)
+        policy, tokenizer = load_policy(source, dtype=profile.dtype), load_tokenizer(source)
+    length, batch = profile.ppo.max_new_tokens, profile.ppo.rollout_batch_size
+
+    def answers(temperature: float, n: int = 1) -> list[tuple[Problem, str, Score]]:
+        """For each problem the answer of the highest reward among `n`."""
+        set_seed(options.seed)
+        repeated = [p for p in problems for _ in range(n)]
+        prompts = [p.text for p in repeated]
+        rollouts = respond(policy, tokenizer, prompts, length, temperature, batch)
+        texts = [r.text for r in rollouts]
+        scores = evaluator.score_batch(texts, [p.reference for p in repeated])
+        rows = list(zip(repeated, texts, scores, strict=True))
+        groups = [rows[i : i + n] for i in range(0, len(rows), n)]
+        return [max(group, key=lambda row: row[2].reward) for group in groups]
+
+    ways = {"greedy": (0.0, 1), "sampled": (1.0, 1)}
+    if options.temperature is not None:
+        ways = {"sampled" if options.temperature else "greedy": (options.temperature, 1)}
+    if options.best_of > 1:
+        ways[f"best of {options.best_of}"] = (options.temperature or 1.0, options.best_of)
+    with _rows(options.json) as write:
+        _say(f"{source}, {len(problems)} problems")
+        for way, (temperature, n) in ways.items():
+            rows = answers(temperature, n)
+            _say(_rates(way, [score for _, _, score in rows]))
+            for problem, text, score in rows:
+                write({"id": problem.id, "decoding": way, "answer": text, **asdict(score)})
+    return 0
+
+
+def score(options: ScoreOptions) -> int:
+    """The score of each answer in a file, with its message, and a summary."""
+    with _input(OSError):
+        problems = {p.id: p for p in _load(options.data)}
+        answers = _answers(options.answers, problems)
+        evaluator = Evaluator(options.workers)
+        _check_references(evaluator, problems.values())
+    references = [problems[key].reference for key, _ in answers]
+    with _rows(options.json) as write:
+        scores = evaluator.score_batch([answer for _, answer in answers], references)
+        for (key, answer), verdict in zip(answers, scores, strict=True):
+            _say(f"{key}  {verdict.reward:.2f}  {verdict.message}")
+            write({"id": key, "answer": answer, **asdict(verdict)})
+    _say(_rates(f"{len(answers)} answers", scores))
+    silent = len(set(problems) - {key for key, _ in answers})
+    if silent:
+        _say(f"{silent} of {len(problems)} problems have no answer; they are not in the rates")
+    return 0
+
+
+def sft(options: SFTOptions) -> int:
+    """Supervised fine-tuning; the policy goes to ``options.out/policy``."""
+    from glm_ppo_utils import pipeline
+
+    profile, seed = get_profile(options.profile), options.settings.seed
+    knobs = replace(options.settings, seed=profile.sft.seed)
+    if options.out is None and (options.data or knobs != profile.sft):
+        raise BadInput(
+            "--data and the knobs, but for --seed, need an --out: without it the policy goes "
+            "where `train` looks for the profile's own"
+        )
+    if options.heldout and not options.data:
+        raise BadInput("--heldout needs --data; without them the profile's problems are taken")
+    profile = replace(profile, sft=knobs)
+    with _input(OSError):
+        pairs = [(p.text, p.reference) for p in _own(options.data, profile)] or None
+        heldout = [(p.text, p.reference) for p in _own(options.heldout, profile)]
+    log = pipeline.train_sft_policy(profile, seed, not options.quiet, options.out, pairs, heldout)
+    for name in ("loss", "eval_loss"):
+        values = [row[name] for row in log if name in row]
+        if values:
+            _say(f"{name} {values[0]:.3f} -> {values[-1]:.3f} nats per answer token")
+    _say(f"policy in {(options.out or pipeline.sft_folder(profile, seed)) / 'policy'}")
+    return 0
+
+
+# -- what they need ---------------------------------------------------------------------------
+
+
+def _load(path: Path) -> list[Problem]:
+    with _input(ValueError):
+        return load_problems(_existing(path))
+
+
+def _own(path: Path | None, profile: Profile) -> list[Problem]:
+    """Problems of the user's file, as the profile puts them to the policy; none without a file."""
+    from glm_ppo_utils import pipeline
+
+    return [] if path is None else pipeline.prepare(profile, _load(path))
+
+
+def _problems(options: TrainOptions, profile: Profile) -> tuple[list[Problem], list[Problem]]:
+    """Problems for training and for evaluation."""
+    from glm_ppo_utils import pipeline
+
+    heldout = _own(options.heldout, profile)
+    if options.data is not None:
+        return _own(options.data, profile), heldout
+    generated = pipeline.training_problems(profile)
+    return generated, heldout or pipeline.heldout_problems(profile)
+
+
+def _policy(options: TrainOptions, profile: Profile) -> tuple[Any, Any]:
+    """Policy with value head, and its tokenizer."""
+    from glm_ppo_utils import base_model, pipeline
+    from glm_ppo_utils.chatglm import add_value_head, load_tokenizer
+    from glm_ppo_utils.chatglm.random_weights import published_config, random_policy
+    from glm_ppo_utils.chatglm.tokenization_chatglm import ChatGLMTokenizer
+
+    if options.weights == "checkpoint":
+        if options.layers:
+            raise BadInput("--layers is for --weights random; a checkpoint has its own")
+        source, seed = _checkpoint(options, profile), options.settings.seed
+        return pipeline.ppo_policy(profile, source, seed), load_tokenizer(source)
+    if options.policy is not None:
+        raise BadInput("--policy and --weights random exclude each other; leave one out")
+    sizes = {"num_layers": options.layers} if options.layers else {}
+    model = random_policy(published_config(profile.name, **sizes), profile.dtype, profile.lora)
+    tokenizer = ChatGLMTokenizer(str(base_model.FOLDER / base_model.VOCABULARY_FILE))
+    return add_value_head(model), tokenizer
+
+
+def _checkpoint(options: TrainOptions | EvaluateOptions, profile: Profile) -> Path | str:
+    """The policy that was named, or the profile's SFT policy, made if it is missing."""
+    from glm_ppo_utils import pipeline
+
+    if options.policy is not None:
+        return options.policy
+    seed = options.settings.seed if isinstance(options, TrainOptions) else 0
+    folder = pipeline.sft_folder(profile, seed) / "policy"
+    if not pipeline.is_checkpoint(folder):
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            raise BadInput(
+                f"there is no SFT policy in {folder}; make it in one process first "
+                f"(glm-ppo sft --profile {profile.name} --seed {seed}), or give --policy"
+            )
+        _say(f"no --policy, and no SFT policy yet: it is made now, in {folder}")
+    return pipeline.sft_policy(profile, seed, progress=not options.quiet)
+
+
+def _function(name: str) -> Callable[..., list[float]]:
+    """The reward function called ``module:function``, looked for in the working directory too."""
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        raise BadInput(f"--reward {name} is not of the form module:function")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise BadInput(
+            f"--reward {name}: there is no module {error.name}; run where {module}.py lies, or "
+            "install it"
+        ) from error
+    except AttributeError as error:
+        raise BadInput(f"--reward {name}: the module {module} has no {attribute}") from error
+    if not callable(found):
+        raise BadInput(f"--reward {name} is a {type(found).__name__}, not a function")
+    return found
+
+
+def _check_references(evaluator: Evaluator, problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        try:
+            evaluator.score("", problem.reference)
+        except ValueError as error:
+            raise BadInput(
+                f"problem {problem.id}: {error}; correct it, or train on a --reward of your own "
+                "with --judge-by-reward"
+            ) from error
+
+
+def _answers(path: Path, problems: dict[str, Problem]) -> list[tuple[str, str]]:
+    """(id, answer) of each line, which must answer one of `problems`."""
+    answers = []
+    for number, line in enumerate(_existing(path).read_text(encoding="utf-8-sig").split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            record = json.loads(line)
+            key, answer = record["id"], record["answer"]
+        except (ValueError, TypeError, KeyError) as error:
+            wanted = 'write one JSON object with "id" and "answer" on each line'
+            raise BadInput(f"{where}: {wanted}") from error
+        if key not in problems:
+            raise BadInput(f"{where}: no problem has the id {key!r}; take the ids of --data")
+        answers.append((key, str(answer)))
+    if not answers:
+        raise BadInput(f"{path} holds no answer; put one JSON object on each line")
+    return answers
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise BadInput(f"there is no file {path}; check the path")
+    return path
+
+
+@contextmanager
+def _input(kind: type[Exception]) -> Iterator[None]:
+    """What is raised here, of this kind, is the input's fault."""
+    try:
+        yield
+    except kind as error:
+        raise BadInput(error) from error
+
+
+# -- what comes out ---------------------------------------------------------------------------
+
+
+def _finish(
+    run: "PPORun", log: list[dict[str, float]], tokenizer: Any, options: TrainOptions
+) -> None:
+    """Store the policy, and say what was reached."""
+    from glm_ppo_utils.chatglm import save_checkpoint
+
+    for name in ("reward", "exact", "kl"):
+        _say(f"{name:8s} {log[0][name]:7.3f} -> {log[-1][name]:7.3f}  (first and last step)")
+    evals = run.folder.rows("eval")
+    for way in ("sampled", "greedy") if len(evals) > 1 else ():
+        before, after = evals[0][f"{way}_exact"], evals[-1][f"{way}_exact"]
+        _say(f"held out, {way:8s} exact {before:.3f} -> {after:.3f}")
+    if options.weights == "checkpoint":
+        folder = save_checkpoint(run.policy, tokenizer, options.out / "policy")
+        again = f"glm-ppo evaluate --profile {options.profile} --policy {folder}"
+        _say(f"policy in {folder}; {again}")
+
+
+def _rates(name: str, scores: Sequence[Score]) -> str:
+    exact, parsed, reward = (
+        sum(getattr(score, field) for score in scores) / len(scores)
+        for field in ("exact", "parsed", "reward")
+    )
+    return f"{name:12s} exact {exact:.3f}   parsed {parsed:.3f}   mean reward {reward:.3f}"
+
+
+@contextmanager
+def _rows(path: Path | None) -> Iterator[Callable[[dict], object]]:
+    """A function that writes rows to a JSONL file, opened before minutes of work; or nothing."""
+    if path is None:
+        yield lambda row: None
+        return
+    with _input(OSError):
+        file = path.open("w", encoding="utf-8")
+    with file:
+        yield lambda row: file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _say(text: str) -> None:
+    if os.environ.get("RANK", "0") == "0":
+        print(text, flush=True)
+
+
+def _fail(error: object, status: int, kind: str = "error", every_rank: bool = False) -> int:
+    """Print one line and return the exit status.
+
+    What all processes meet alike is said by the main one only.
+    """
+    rank = int(os.environ.get("RANK", 0))
+    if rank == 0 or every_rank:
+        where = f"process {rank}: " if rank else ""
+        print(f"{kind}: {where}{' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    return status
+
+
+def _stop(*_: object) -> None:
+    """What Ctrl-C does, for the signal that ends a job."""
+    raise KeyboardInterrupt
