@@ -197,7 +197,7 @@ def preference_pairs(problems: Sequence[Problem], seed: int, most: int = 3) -> l
 
 
 class RewardModel(torch.nn.Module):
-    """A reward from `features`: two layers of 16 units, one number out.
+    """A reward from `features`: one hidden layer of 16 units, one number out.
 
     In double precision, so that the numbers of the notebook are the same on every machine.
     """

@@ -1,17 +1,10 @@
 """Drafts said in Chinese."""
 
-import random
 from collections.abc import Sequence
 
-from .numbers import Draft, Relation
+from .numbers import Relation
 from .wording import Topic, Voice, read_words
 
-# What "<=", ">=" and "=" sound like before a verb.
-_BEFORE = {
-    "<=": ("最多", "至多", "最多能", "最多可以"),
-    ">=": ("至少", "最少", "至少要", "最少要"),
-    "=": ("恰好要", "正好要"),
-}
 _TIMES = {1: "", 2: "的两倍", 3: "的三倍"}
 
 
@@ -23,28 +16,6 @@ class Chinese(Voice):
     MEASURES = {item: word for word, items in WORDS["measures"].items() for item in items.split()}
     LONGEST = 170
     COMMA, AND = "、", "和"
-    AFTER = {
-        "<=": ("不得超过", "不能多于", "不能超过"),
-        ">=": ("不得少于", "不能少于", "不得低于"),
-        "=": ("必须恰好为", "必须等于"),
-    }
-    CHOICES = {
-        "exclusive": (
-            "{one}和{other}不能都{done}",
-            "{one}和{other}最多{done}其中一个",
-            "如果{done}{one}，就不能{done}{other}",
-        ),
-        "either": (
-            "{one}和{other}至少{done}其中一个",
-            "{one}和{other}不能都不{done}",
-            "如果不{done}{one}，就必须{done}{other}",
-        ),
-        "implies": (
-            "{done}{one}的前提是{done}{other}",
-            "如果{done}{one}，就必须{done}{other}",
-            "{done}{one}必须以{done}{other}为前提",
-        ),
-    }
 
     @staticmethod
     def length(text: str) -> int:
@@ -72,7 +43,7 @@ class Chinese(Voice):
         return f"{self.names[i]}的{'用量' if self.scene.measure else '数量'}"
 
     def before(self, sense: str) -> str:
-        return self.pick(*_BEFORE[sense])
+        return self.phrase("before", sense)
 
     def amount(self, topic: Topic, number: int) -> str:
         """``2小时雕刻``"""
@@ -153,37 +124,8 @@ class Chinese(Voice):
 
     def half(self, row: Relation) -> str:
         i = row.cells[0][1]
-        least = self.pick(*_BEFORE[row.sense][:2])
+        least = self.pick(*self.WORDS["before"][row.sense][:2])
         return self.pick(
             f"{self.names[i]}{least}占总用量的一半",
             f"{self.size(i)}{self.after(row.sense)}总用量的一半",
         )
-
-    @classmethod
-    def say_network(cls, draft: Draft, rng: random.Random) -> tuple[str, list[str]]:
-        sources, targets = rng.sample(cls.WORDS["sources"], 2), rng.sample(cls.WORDS["targets"], 2)
-        unit = rng.choice("吨箱袋")
-        c, cheap = draft.objective, draft.sense == "minimize"
-        verb = "运费为" if cheap else "可盈利"
-        facts = [
-            f"从{source}运到{targets[0]}每{unit}{verb}{c[i]}元，运到{targets[1]}{verb}{c[i + 1]}元"
-            for source, i in zip(sources, (0, 2), strict=True)
-        ]
-        rows = []
-        for row in draft.relations:
-            place = (sources if row.kind == "supply" else targets)[row.topic]
-            done = "发出" if row.kind == "supply" else "收到"
-            options = (
-                f"{place}{rng.choice(_BEFORE[row.sense])}{done}{row.rhs}{unit}",
-                f"{place}{done}的货物{rng.choice(cls.AFTER[row.sense])}{row.rhs}{unit}",
-            )
-            rows.append(rng.choice(options))
-        whole = (f"货物不必按整{unit}运送", f"每条路线的{unit}数不必是整数")
-        if draft.kind:
-            whole = (f"只能运送整{unit}货物", f"每条路线的{unit}数必须是整数")
-        last = rng.choice(whole)
-        best = "总运费最小" if cheap else "总利润最大"
-        goal = rng.choice((f"目标是使{best}", f"如何安排运输才能使{best}？"))
-        intro = f"某公司把货物从{cls.join(sources)}运往{cls.join(targets)}"
-        names = [f"{source}_{target}" for source in sources for target in targets]
-        return cls.text([intro, *facts, *rows, last, goal]), names

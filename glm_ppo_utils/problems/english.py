@@ -1,22 +1,11 @@
 """Drafts said in English."""
 
-import random
 from collections.abc import Sequence
 
-from .numbers import Draft, Relation
+from .numbers import Relation
 from .wording import Topic, Voice, read_words
 
-# What "<=", ">=" and "=" sound like before a number, before "5 more chairs than tables" and the
-# like, and as a verb.
-_BEFORE = {
-    "<=": ("at most", "no more than", "up to", "a maximum of"),
-    ">=": ("at least", "no less than", "a minimum of"),
-    "=": ("exactly",),
-}
-_BEFORE_MORE = {"<=": ("at most", "no more than"), ">=": ("at least",)}
-_MODAL = {"<=": ("can be", "may be"), ">=": ("must be",), "=": ("must be",)}
 _TIMES = {1: "", 2: "twice ", 3: "three times "}
-_GOODS = (("salt", "ton"), ("sand", "ton"), ("wine", "barrel"), ("fruit", "crate"))
 
 
 class English(Voice):
@@ -25,28 +14,6 @@ class English(Voice):
     WORDS = read_words("english")
     LONGEST = 90
     COMMA, AND = ", ", " and "
-    AFTER = {
-        "<=": ("cannot exceed", "must not exceed", "must be at most", "cannot be more than"),
-        ">=": ("must be at least", "cannot be less than", "must not fall below"),
-        "=": ("must be exactly",),
-    }
-    CHOICES = {
-        "exclusive": (
-            "{one} and {other} cannot both be {done}",
-            "at most one of {one} and {other} can be {done}",
-            "if {one} is {done}, {other} cannot be {done}",
-        ),
-        "either": (
-            "at least one of {one} and {other} must be {done}",
-            "{one} or {other} must be {done}, or both",
-            "if {one} is not {done}, {other} must be {done}",
-        ),
-        "implies": (
-            "{one} can be {done} only if {other} is {done}",
-            "if {one} is {done}, {other} must be {done} as well",
-            "{one} cannot be {done} without {other}",
-        ),
-    }
 
     @staticmethod
     def length(text: str) -> int:
@@ -78,11 +45,11 @@ class English(Voice):
         return f"{number} {self.scene.measure}s" if self.scene.measure else str(number)
 
     def before(self, sense: str, things: bool = True) -> str:
-        word = self.pick(*_BEFORE[sense])
+        word = self.phrase("before", sense)
         return word.replace("less", "fewer") if things and not self.scene.measure else word
 
     def done(self, sense: str) -> str:
-        return f"{self.pick(*_MODAL[sense])} {self.scene.done}"
+        return f"{self.phrase('modal', sense)} {self.scene.done}"
 
     def amount(self, topic: Topic, number: int) -> str:
         """``40 hours of carving``"""
@@ -116,7 +83,7 @@ class English(Voice):
         return f"per {measure}, {rates}" if measure else rates
 
     def limit(self, topic: Topic, sense: str, rhs: int) -> str:
-        modal = self.pick(*_MODAL[sense])
+        modal = self.phrase("modal", sense)
         return self.pick(
             f"{self.before(sense, topic.counts)} {self.amount(topic, rhs)} {modal} {topic.use}",
             f"the total {topic.label} {self.after(sense)} {self.amount_after_label(topic, rhs)}",
@@ -124,12 +91,13 @@ class English(Voice):
 
     def say_goal(self, sense: str) -> str:
         label, which = self.goal.label, f"which {self.scene.all}"
+        best = "high" if sense == "maximize" else "low"
         if not self.choices:
             which = "how much of each" if self.scene.measure else "how many of each"
         return self.pick(
             f"{sense} the total {label}",
             f"{which} should be {self.scene.done} to {sense} the total {label}?",
-            f"the total {label} should be as {_best(sense)} as possible",
+            f"the total {label} should be as {best} as possible",
         )
 
     def bound(self, row: Relation) -> str:
@@ -167,7 +135,7 @@ class English(Voice):
         if times == -1 and row.sense == "<=":
             first = f"no more {one} than {other}"
         else:
-            before = "at least" if times == -1 else self.pick(*_BEFORE_MORE[row.sense])
+            before = "at least" if times == -1 else self.phrase("before more", row.sense)
             first = f"{before} {_TIMES[-times]}as {much} {one} as {other}"
         return self.pick(
             f"{first} {self.done(row.sense)}",
@@ -176,7 +144,7 @@ class English(Voice):
 
     def more(self, row: Relation) -> str:
         (_, i), (_, j) = row.cells
-        amount = f"{self.pick(*_BEFORE_MORE[row.sense])} {self.level(row.rhs)}"
+        amount = f"{self.phrase('before more', row.sense)} {self.level(row.rhs)}"
         modal = "may" if row.sense == "<=" else "must"
         return self.pick(
             f"{amount} more {self.names[i]} than {self.names[j]} {self.done(row.sense)}",
@@ -185,49 +153,9 @@ class English(Voice):
 
     def half(self, row: Relation) -> str:
         name, mix = self.names[row.cells[0][1]], self.scene.all
-        before = self.pick(*_BEFORE_MORE[row.sense])
+        before = self.phrase("before more", row.sense)
         modal = "may" if row.sense == "<=" else "must"
         return self.pick(
             f"{before} half of the {mix} {modal} be {name}",
             f"{name} {modal} make up {before} half of the {mix}",
         )
-
-    @classmethod
-    def say_network(cls, draft: Draft, rng: random.Random) -> tuple[str, list[str]]:
-        sources, targets = rng.sample(cls.WORDS["sources"], 2), rng.sample(cls.WORDS["targets"], 2)
-        good, unit = rng.choice(_GOODS)
-        c, cheap = draft.objective, draft.sense == "minimize"
-        verb, to, total = ("costs", "to", "cost") if cheap else ("earns", "at", "profit")
-        start = rng.choice((f"{good} is shipped", f"a firm ships {good}"))
-        facts = [
-            f"a {unit} from the {source} {verb} ${c[i]} {to} the {targets[0]}"
-            f" and ${c[i + 1]} {to} the {targets[1]}"
-            for source, i in zip(sources, (0, 2), strict=True)
-        ]
-        rows = []
-        for row in draft.relations:
-            supply, number = row.kind == "supply", f"{row.rhs} {unit}s"
-            place = (sources if supply else targets)[row.topic]
-            verb = f"{'can' if row.sense == '<=' else 'must'} {'send' if supply else 'receive'}"
-            options = (
-                f"the {place} {verb} {rng.choice(_BEFORE[row.sense])} {number}",
-                f"shipments {'from' if supply else 'to'} the {place}"
-                f" {rng.choice(cls.AFTER[row.sense])} {number}",
-            )
-            rows.append(rng.choice(options))
-        whole = (f"a {unit} may be split", f"fractions of a {unit} are fine")
-        if draft.kind:
-            whole = (f"only whole {unit}s can be shipped", f"a {unit} cannot be split")
-        last = rng.choice(whole)
-        goal = (
-            f"{draft.sense} the total {total}",
-            f"the total {total} should be as {_best(draft.sense)} as possible",
-        )
-        places = [cls.join(names, " and the ") for names in (sources, targets)]
-        intro = f"{start} from the {places[0]} to the {places[1]}"
-        names = [f"{source}_{target}" for source in sources for target in targets]
-        return cls.text([intro, *facts, *rows, last, rng.choice(goal)]), names
-
-
-def _best(sense: str) -> str:
-    return "high" if sense == "maximize" else "low"

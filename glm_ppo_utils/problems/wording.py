@@ -1,9 +1,11 @@
 """From the numbers of a draft to the sentences of a word problem, as far as languages agree.
 
 A text is an introduction, the goal, one or two sentences for each row, and a word on fractions. The
-order of its rows is the order of the rows in the reference. The words of a language are in its JSON
-file: the scenes, each a world with its items, and the topics, which are what the items bring or use
-up. Its sentences are the methods of its subclass of `Voice`.
+order of its rows is the order of the rows in the reference.
+
+The words of a language are in its JSON file: the scenes, each a world with its items; the topics,
+which are what the items bring or use up; and the sentences that need no grammar. Sentences that do
+are methods of the language's subclass of `Voice`.
 """
 
 import json
@@ -62,16 +64,14 @@ def read_words(language: str) -> dict[str, Any]:
 class Voice(ABC):
     """A draft cast into a scene, with names and topics, and a random source for its sentences.
 
-    A subclass is a language: the attributes below, and a method for each kind of sentence. That of
-    a row has the name of the row's kind.
+    A subclass is a language: the attributes below, and a method for each kind of row, which has the
+    name of that kind, unless the row is on two choices.
     """
 
     WORDS: ClassVar[dict[str, Any]]
     LONGEST: ClassVar[int]  # texts with a greater `length` are not used
     COMMA: ClassVar[str]
     AND: ClassVar[str]
-    AFTER: ClassVar[dict[str, Sequence[str]]]  # what "<=", ">=" and "=" sound like after a noun
-    CHOICES: ClassVar[dict[str, Sequence[str]]]  # sentences on two yes-no decisions
 
     def __init__(self, draft: Draft, rng: random.Random):
         self.draft, self.rng, self.choices = draft, rng, draft.kind == "binary"
@@ -102,12 +102,34 @@ class Voice(ABC):
         voice = cls(draft, rng)
         return voice.text(voice.sentences()), voice.names
 
+    @classmethod
+    def say_network(cls, draft: Draft, rng: random.Random) -> tuple[str, list[str]]:
+        """Say a transportation problem, one variable for each route; see `say`."""
+        words = cls.WORDS["network"]
+        sources, targets = (rng.sample(words[side], 2) for side in ("sources", "targets"))
+        good, unit = rng.choice(words["goods"])
+        # A choice of one would draw a random number too, and so change the problems.
+        intro = rng.choice(words["intros"]) if len(words["intros"]) > 1 else words["intros"][0]
+        start, end = (cls.join(places, words["and"]) for places in (sources, targets))
+        said = [intro.format(good=good, sources=start, targets=end)]
+        for source, i in zip(sources, (0, 2), strict=True):
+            first, second = draft.objective[i : i + 2]
+            here = dict(unit=unit, source=source, one=targets[0], other=targets[1])
+            said.append(words["fact"][draft.sense].format(first=first, second=second, **here))
+        for row in draft.relations:
+            place = (sources if row.kind == "supply" else targets)[row.topic]
+            limit = {side: rng.choice(cls.WORDS[side][row.sense]) for side in ("before", "after")}
+            form = rng.choice(words[row.kind][row.sense])
+            said.append(form.format(place=place, rhs=row.rhs, unit=unit, **limit))
+        said.append(rng.choice(words["whole" if draft.kind else "parts"]).format(unit=unit))
+        said.append(rng.choice(words["goal"][draft.sense]))
+        return cls.text(said), [f"{source}_{target}" for source in sources for target in targets]
+
     def sentences(self) -> list[str]:
         draft, scene, rng = self.draft, self.scene, self.rng
         things = [self.each(i) if self.choices else name for i, name in enumerate(self.names)]
-        intro = rng.choice(scene.intros).format(
-            items=self.join(things), any=self.join(things, " or ")
-        )
+        both = {"items": self.join(things), "any": self.join(things, " or ")}
+        intro = rng.choice(scene.intros).format(**both)
         few = len(draft.objective) * (1 + len(self.resources)) <= 6
         by_item = bool(self.resources) and few and rng.random() < 0.3
         facts = self.facts_by_item() if by_item else [self.rates(self.goal, draft.objective)]
@@ -137,10 +159,10 @@ class Voice(ABC):
 
     def row(self, row: Relation) -> str:
         """The sentence of a constraint."""
-        if row.kind not in self.CHOICES:
+        if row.kind not in self.WORDS["choices"]:
             return getattr(self, row.kind)(row)
         one, other = (self.each(i) for _, i in row.cells)
-        form = self.pick(*self.CHOICES[row.kind])
+        form = self.phrase("choices", row.kind)
         return form.format(one=one, other=other, done=self.scene.done)
 
     def weighted(self, row: Relation) -> str:
@@ -149,8 +171,13 @@ class Voice(ABC):
     def pick(self, *options: str) -> str:
         return self.rng.choice(options)
 
+    def phrase(self, table: str, key: str) -> str:
+        """One of the phrases that a table of `WORDS` has under a key."""
+        return self.rng.choice(self.WORDS[table][key])
+
     def after(self, sense: str) -> str:
-        return self.pick(*self.AFTER[sense])
+        """``cannot exceed``: what "<=", ">=" and "=" sound like after a noun."""
+        return self.phrase("after", sense)
 
     @classmethod
     def join(cls, parts: Sequence[str], word: str = "") -> str:
@@ -160,11 +187,6 @@ class Voice(ABC):
         return f"{cls.COMMA.join(parts[:-1])}{word or cls.AND}{parts[-1]}"
 
     # What a language adds besides a method for each kind of row.
-
-    @classmethod
-    @abstractmethod
-    def say_network(cls, draft: Draft, rng: random.Random) -> tuple[str, list[str]]:
-        """Say a transportation problem, one variable for each route; see `say`."""
 
     @staticmethod
     @abstractmethod
