@@ -1,8 +1,11 @@
 """From prompt to reward: encode, let a policy answer, decode, and call the reward function."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -13,6 +16,7 @@ RewardFn = Callable[..., list[float]]
 """``(prompts, completions, **columns) -> list[float]``, the signature of TRL's reward functions."""
 
 EXACT = 1 - 1e-9  # a reward of at least this is that of an exact answer
+LARGEST_REWARD = 3e38  # PPO computes in float32
 DECODINGS = {"sampled": 1.0, "greedy": 0.0}  # the two ways to evaluate, and their temperatures
 
 
@@ -84,6 +88,33 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Tokens that end an answer: the end token, and the roles that would start another turn."""
     turns = [_token_id(tokenizer, t) for t in ("<|user|>", "<|observation|>")]
     return [tokenizer.eos_token_id, *(t for t in turns if t is not None)]
+
+
+def check_lengths(
+    model: Any, tokenizer: PreTrainedTokenizerBase, problems: Sequence, max_new_tokens: int
+) -> None:
+    """Make sure that every prompt and its response fit into the model's context.
+
+    Beyond the context that it was trained on a model computes without complaint, and writes noise.
+
+    Raises
+    ------
+    BadInput
+        Naming the first problem that is too long, and the lengths.
+    """
+    names = ("seq_length", "max_position_embeddings", "n_positions")
+    limit = next((getattr(model.config, n) for n in names if hasattr(model.config, n)), math.inf)
+    for place, problem in enumerate(problems):
+        # A token is at least a byte, and the roles around a prompt are a few tokens.
+        if len(problem.text.encode()) + 64 + max_new_tokens <= limit:
+            continue
+        tokens = len(encode_prompt(tokenizer, problem.text))
+        if tokens + max_new_tokens > limit:
+            raise BadInput(
+                f"problem {getattr(problem, 'id', place)}: its prompt has {tokens} tokens, and "
+                f"with max_new_tokens={max_new_tokens} that is more than the model's context of "
+                f"{limit}; shorten it, leave it out, or lower max_new_tokens"
+            )
 
 
 # -- responses
@@ -191,26 +222,57 @@ def call_reward(reward_fn: RewardFn, problems: Sequence, answers: Sequence[str])
     Raises
     ------
     RewardError
-        When the reward function returns another number of rewards, or one that is not finite.
+        When the function cannot be called with these columns, or does not return one finite number
+        per response. The function and the first bad response are named. What the function itself
+        raises passes through.
     """
-    columns = [f.name for f in fields(problems[0]) if f.name != "text"] if problems else []
-    rewards = reward_fn(
-        prompts=[p.text for p in problems],
-        completions=list(answers),
-        **{name: [getattr(p, name) for p in problems] for name in columns},
-    )
-    rewards = [float(r) for r in rewards]
-    if len(rewards) != len(answers):
+    names = [f.name for f in fields(problems[0]) if f.name != "text"] if problems else []
+    columns = {name: [getattr(p, name) for p in problems] for name in names}
+    arguments = {"prompts": [p.text for p in problems], "completions": list(answers), **columns}
+    who = f"the reward function {getattr(reward_fn, '__qualname__', type(reward_fn).__name__)}"
+    try:
+        inspect.signature(reward_fn).bind(**arguments)
+    except TypeError as error:
         raise RewardError(
-            f"the reward function returned {len(rewards)} rewards for {len(answers)} responses; "
-            "it must return one for each, in order"
-        )
-    bad = [i for i, r in enumerate(rewards) if not abs(r) < float("inf")]
-    if bad:
+            f"{who} cannot be called with {', '.join(arguments)} ({error}); let it take "
+            "(prompts, completions, **columns)"
+        ) from error
+    except ValueError:
+        pass  # built-in functions do not say what they take
+    return _checked_rewards(reward_fn(**arguments), len(answers), who)
+
+
+def _checked_rewards(returned: object, count: int, who: str) -> list[float]:
+    """What a reward function returned, as one finite number per response."""
+    if inspect.iscoroutine(returned):
+        returned.close()
+        raise RewardError(f"{who} is async; give one that returns its rewards")
+    if isinstance(returned, (str, bytes, Mapping)) or not isinstance(returned, Iterable):
+        raise RewardError(f"{who} returned {_short(returned)}, not a list of {count} numbers")
+    values: list[Any] = list(returned) if getattr(returned, "ndim", 1) else [returned]
+    if len(values) != count:
         raise RewardError(
-            f"the reward of response {bad[0]} is {rewards[bad[0]]}; it must be finite"
+            f"{who} returned {len(values)} rewards for {count} responses; it must return one for "
+            "each, in order"
         )
+    rewards = []
+    for place, value in enumerate(values):
+        try:
+            reward = math.nan if isinstance(value, (str, bytes)) else float(value)
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            reward = math.nan
+        if not abs(reward) <= LARGEST_REWARD:  # nan is not either
+            raise RewardError(
+                f"{who} returned {_short(value)} as the reward of response {place}; it must be one "
+                "finite number"
+            )
+        rewards.append(reward)
     return rewards
+
+
+def _short(value: object) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:60]}... ({type(value).__name__})"
 
 
 def reward_statistics(rewards: Sequence[float]) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """The PPO loop on models of a few thousand parameters, ChatGLM and GPT-2 alike."""
 
 import copy
+import json
 import math
 import os
 import random
@@ -13,12 +14,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import WORDS, letters, policy_with_value_head, without_seconds
+from tiny import WORDS, Word, letters, policy_with_value_head, without_seconds
 from transformers import set_seed
 from trl import PPOTrainer
 
 from glm_ppo_utils.chatglm import add_value_head, load_policy
 from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
+from glm_ppo_utils.rollout import RewardError
 
 SETTINGS = PPOSettings(
     steps=4,
@@ -373,6 +375,9 @@ def test_bad_input_is_a_clear_error(tiny_folder, policy, tokenizer, tmp_path):
         make_run(policy, tokenizer, tmp_path / "run", replace(SETTINGS, seed=1))
     with pytest.raises(ValueError, match="holds a run with other problems; pass the same ones"):
         PPORun(policy, tokenizer, letters, WORDS[1:], SETTINGS, tmp_path / "run")
+    with pytest.raises(ValueError, match="with other held-out problems; pass the same ones"):
+        run = {"heldout": WORDS[1:], "progress": False}
+        PPORun(policy, tokenizer, letters, WORDS, SETTINGS, tmp_path / "run", **run)
     with pytest.raises(ValueError, match="with the reward tiny:letters, not test_ppo:nothing"):
         PPORun(policy, tokenizer, nothing, WORDS, SETTINGS, tmp_path / "run")
     (tmp_path / "file").write_text("")
@@ -405,15 +410,41 @@ def test_a_setting_that_makes_no_sense_is_named(knob, value, wanted):
         replace(SETTINGS, **{knob: value})
 
 
-@pytest.mark.parametrize(
-    ("rewards", "message"),
-    [([0.0] * 7, "returned 7 rewards for 8"), ([math.nan] * 8, "reward of response 0 is nan")],
-)
-def test_a_broken_reward_function_is_named(policy, tokenizer, tmp_path, rewards, message):
+@pytest.mark.parametrize("which", ["problems", "heldout"])
+def test_a_prompt_that_does_not_fit_the_context_is_refused_at_the_start(
+    policy, tokenizer, tmp_path, which
+):
+    """The context of both models is 128 tokens."""
+    long = Word("one " * 200)
+    lists = {"problems": [*WORDS, long], "heldout": WORDS}
+    lists = lists if which == "problems" else {"problems": WORDS, "heldout": [*WORDS[:3], long]}
+    with pytest.raises(ValueError, match=r"problem \d+: its prompt has \d+ tokens.* of 128; short"):
+        PPORun(policy, tokenizer, letters, settings=SETTINGS, out_dir=tmp_path, **lists)
+
+
+def test_evaluations_on_fewer_problems_say_so(policy, tokenizer, tmp_path):
+    make_run(policy, tokenizer, tmp_path, replace(SETTINGS, steps=2)).train()
+    fewer = replace(SETTINGS, steps=4, eval_problems=2)
+    make_run(copy.deepcopy(policy), tokenizer, tmp_path / "other", fewer).train()
+    rows = read_jsonl(tmp_path / "eval.jsonl") + read_jsonl(tmp_path / "other" / "eval.jsonl")
+    assert [row["problems"] for row in rows] == [4, 4, 2, 2, 2]
+
+
+def test_a_broken_reward_function_is_named_with_the_step(policy, tokenizer, tmp_path):
     run = make_run(policy, tokenizer, tmp_path)
-    run.reward_fn = lambda **_: rewards
-    with pytest.raises(ValueError, match=message):
+    run.reward_fn = lambda **_: [0.0] * 7
+    with pytest.raises(RewardError, match="step 0: the reward function .* returned 7 rewards for"):
         run.train()
+
+
+def test_where_nothing_varies_nothing_is_explained(policy, tokenizer, tmp_path):
+    """All returns are 0 before the policy has moved: null in the log, and no wild number."""
+    settings = replace(SETTINGS, steps=2, value_warmup=2, eval_every=0)
+    run = PPORun(policy, tokenizer, nothing, WORDS, settings, tmp_path, progress=False)
+    rows = run.train()
+    assert [row["explained_variance"] for row in rows] == [None, None]
+    assert all(math.isfinite(v) for row in rows for v in row.values() if v is not None)
+    json.loads((tmp_path / "log.jsonl").read_text().split("\n")[0], parse_constant=pytest.fail)
 
 
 KILLED = """

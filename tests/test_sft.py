@@ -9,7 +9,7 @@ from tiny import Word
 
 from glm_ppo_utils.chatglm import load_policy
 from glm_ppo_utils.profiles import PROFILES, get_profile
-from glm_ppo_utils.rollout import call_reward, evaluate, respond, reward_statistics
+from glm_ppo_utils.rollout import evaluate, respond
 from glm_ppo_utils.sft import (
     IGNORED,
     Demonstrations,
@@ -145,25 +145,6 @@ def test_a_response_that_never_ends_is_cut(tiny_folder, tokenizer):
     torch.manual_seed(0)
     rollouts = respond(load_policy(tiny_folder), tokenizer, ["say one"] * 4, 3)
     assert all(1 <= len(r.response) <= 3 for r in rollouts)
-
-
-def test_rates_are_counted_from_rewards():
-    rates = reward_statistics([1.0, 1.0, 0.5, 0.0])
-    assert rates == {"reward": 0.625, "reward_sd": pytest.approx(0.4146, abs=1e-4)} | {
-        "exact": 0.5,
-        "parsed": 0.75,
-    }
-
-
-def test_every_field_of_a_problem_reaches_the_reward_function():
-    seen = {}
-
-    def reward(prompts, completions, **columns):
-        seen.update(columns, prompts=prompts)
-        return [0.0] * len(prompts)
-
-    assert call_reward(reward, WORDS[:2], ["a", "b"]) == [0, 0]
-    assert seen == {"prompts": [w.text for w in WORDS[:2]], "reference": ["one", "one"]}
 
 
 def test_nothing_to_train_on_is_a_clear_error(tiny_folder, tokenizer, tmp_path):

@@ -16,7 +16,7 @@ import math
 import pickle
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -125,24 +125,28 @@ class RunFolder:
         atomic.write_text(self.path / f"{name}.jsonl", text)
 
     def _refuse_another_run(self, mine: dict, theirs: dict) -> None:
-        changed = [k for k in mine if k not in FREE and theirs.get(k) != mine[k]]
+        known = [name for name in mine if name in theirs]  # an older version wrote fewer
+        changed = [name for name in known if name not in FREE and theirs[name] != mine[name]]
         if not changed:
             return
         name = changed[0]
-        what = f"{name}={theirs.get(name)}, not {mine[name]}; use its settings"
-        if name == "problems":
-            what = "other problems; pass the same ones, in their order,"
-        if name == "policy":
-            what = "another policy at its start; pass the one that it started from"
-        if name == "reward":
-            what = f"the reward {theirs.get(name)}, not {mine[name]}; pass that one"
+        what = {
+            "problems": "other problems; pass the same ones, in their order,",
+            "heldout": "other held-out problems; pass the same ones, in their order,",
+            "policy": "another policy at its start; pass the one that it started from",
+            "reward": f"the reward {theirs[name]}, not {mine[name]}; pass that one",
+        }.get(name, f"{name}={theirs[name]}, not {mine[name]}; use its settings")
         raise BadInput(
             f"{self.path} holds a run with {what} to resume it, or another out_dir to start afresh"
         )
 
 
 def run_identity(
-    settings: PPOSettings, policy: torch.nn.Module, problems: Sequence, reward_fn: RewardFn
+    settings: PPOSettings,
+    policy: torch.nn.Module,
+    problems: list,
+    heldout: list,
+    reward_fn: RewardFn,
 ) -> dict:
     """What must be the same for a run to go on, apart from `FREE`: it is not all in a checkpoint.
 
@@ -155,6 +159,7 @@ def run_identity(
         "problems": hashlib.sha256(repr(problems).encode()).hexdigest(),
         "policy": _policy_digest(policy),
         "reward": f"{reward.__module__}:{reward.__qualname__}",
+        "heldout": hashlib.sha256(repr(heldout).encode()).hexdigest(),
     }
 
 

@@ -27,9 +27,11 @@ from glm_ppo_utils.ppo.folder import RunFolder, run_identity
 from glm_ppo_utils.ppo.trainer import ResponseTrainer
 from glm_ppo_utils.profiles import PPOSettings, memory_advice
 from glm_ppo_utils.rollout import (
+    RewardError,
     RewardFn,
     Rollout,
     call_reward,
+    check_lengths,
     respond,
     reward_statistics,
     sampled_and_greedy,
@@ -65,9 +67,10 @@ class PPORun:
     TypeError
         When `policy` has no value head.
     BadInput
-        A ``ValueError``: when there are no problems, `out_dir` holds a run of another policy or
-        with other settings, problems or another reward, the batches cannot be shared out evenly,
-        or gradient checkpointing has no effect on the policy's code.
+        A ``ValueError``: when there are no problems, a prompt does not fit the model's context,
+        `out_dir` holds a run of another policy or with other settings, problems or another reward,
+        the batches cannot be shared out evenly, or gradient checkpointing has no effect on the
+        policy's code.
     OSError
         When `out_dir` cannot be written.
 
@@ -103,8 +106,10 @@ class PPORun:
         processes = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
         self.process, self.processes = processes.process_index, processes.num_processes
         self._check_shares()
+        model, length = policy.pretrained_model, settings.max_new_tokens
+        check_lengths(model, tokenizer, [*self.problems, *self.heldout], length)
         with processes.main_process_first():
-            identity = run_identity(settings, policy, self.problems, reward_fn)
+            identity = run_identity(settings, policy, self.problems, list(heldout), reward_fn)
             self.folder = RunFolder(self.out_dir, identity, main=self.process == 0)
         self.trainer = ResponseTrainer(policy, tokenizer, settings, self.processes)
         self.done = 0  # steps that are done
@@ -147,10 +152,7 @@ class PPORun:
         with clock("generate"):
             rollouts = self.rollout(batch)
         with clock("score"):
-            answers = [r.text for r in rollouts]
-            rewards = call_reward(self.reward_fn, batch, answers)
-            same = self.grader is self.reward_fn
-            grades = rewards if same else call_reward(self.grader, batch, answers)
+            rewards, grades = self._score(step, batch, [r.text for r in rollouts])
         self._half_learnt = True
         with clock("optimise"):
             stats = self.optimise(rollouts, rewards)
@@ -167,6 +169,16 @@ class PPORun:
             "response_tokens": float(np.mean(lengths)),
             **{f"seconds_{name}": value for name, value in seconds.items()},
         }
+
+    def _score(self, step: int, batch: list, answers: list[str]) -> tuple[list[float], list[float]]:
+        """What is learnt from, and what the log calls exact and parsed."""
+        try:
+            rewards = call_reward(self.reward_fn, batch, answers)
+            if self.grader is self.reward_fn:
+                return rewards, rewards
+            return rewards, call_reward(self.grader, batch, answers)
+        except RewardError as error:
+            raise RewardError(f"step {step}: {error}") from error
 
     def batch(self, step: int) -> list:
         """Problems of a step: a shuffled pass over all of them, then another shuffle."""
@@ -188,7 +200,7 @@ class PPORun:
             model, self.tokenizer, prompts, s.max_new_tokens, temperature, s.rollout_batch_size
         )
 
-    def optimise(self, rollouts: list[Rollout], rewards: list[float]) -> dict[str, float]:
+    def optimise(self, rollouts: list[Rollout], rewards: list[float]) -> dict:
         """Learn from responses and their rewards; what TRL says about it, under our names."""
         # By length, so that the passes before TRL shuffles the batch carry little padding.
         pairs = sorted(
@@ -202,6 +214,8 @@ class PPORun:
                 [r.response for r, _ in pairs],
                 [torch.tensor(reward, dtype=torch.float32) for _, reward in pairs],
             )
+        # Where all returns are the same there is nothing to explain.
+        varies = stats["ppo/returns/var"] > 1e-10 * max(stats["ppo/returns/mean"] ** 2, 1e-12)
         return {
             "kl": float(stats["objective/kl"]),
             "kl_coef": float(stats["objective/kl_coef"]),
@@ -211,7 +225,7 @@ class PPORun:
             "approx_kl": float(stats["ppo/policy/approxkl"]),
             "policy_loss": float(stats["ppo/loss/policy"]),
             "value_loss": float(stats["ppo/loss/value"]),
-            "explained_variance": float(stats["ppo/val/var_explained"]),
+            "explained_variance": float(stats["ppo/val/var_explained"]) if varies else None,
             "seconds_logprobs": float(stats["time/ppo/forward_pass"]),
         }
 
@@ -227,7 +241,7 @@ class PPORun:
         """Sampled (temperature 1) and greedy rates on the held-out problems after `done` steps."""
         self._set_seed(self.settings.seed)
         rates = sampled_and_greedy(lambda temperature: self.evaluate(temperature=temperature))
-        return {"step": done, **rates}
+        return {"step": done, "problems": len(self.heldout), **rates}
 
     def log(self) -> list[dict]:
         """Rows of ``log.jsonl``."""
@@ -247,7 +261,9 @@ class PPORun:
         """Evaluate after the steps that are done, unless a run before this one has done so."""
         s, done = self.settings, self.done
         due = s.eval_every and self.heldout and (done == s.steps or done % s.eval_every == 0)
-        if due and not any(row["step"] == done for row in self.folder.rows("eval")):
+        size = len(self.heldout)
+        rows = [(row["step"], row.get("problems", size)) for row in self.folder.rows("eval")]
+        if due and (done, size) not in rows:
             self.folder.write("eval", self.held_out_row(done))
 
     def _save_if_due(self) -> None:

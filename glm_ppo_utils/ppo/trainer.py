@@ -56,6 +56,8 @@ class ResponseTrainer(PPOTrainer):
         Over which batch and mini-batch are shared out.
     """
 
+    ref_model: PreTrainedModelWrapper | None
+
     def __init__(
         self,
         policy: PreTrainedModelWrapper,
@@ -79,9 +81,8 @@ class ResponseTrainer(PPOTrainer):
                 tokenizer,
                 optimizer=optimizer,
             )
-        reference: PreTrainedModelWrapper | None = self.ref_model
-        if reference is not None:
-            self.ref_model = self.accelerator.unwrap_model(reference)
+        if self.ref_model is not None:
+            self.ref_model = self.accelerator.unwrap_model(self.ref_model)
         self.model_params = body + head
         if self.is_peft_model and not adapter_is_fresh(policy):
             self.optional_peft_ctx = AdapterAtStart(policy)
