@@ -33,6 +33,7 @@ class Relation:
 
     @property
     def coefficients(self) -> tuple[int, ...]:
+        """The coefficients of `cells`, in their order."""
         return tuple(coefficient for coefficient, _ in self.cells)
 
 
@@ -247,7 +248,8 @@ def _draw_network(rng: random.Random) -> Draft | None:
     point = [rng.randint(1, 30) for _ in range(4)]  # routes 0-0, 0-1, 1-0, 1-1
     sense, kind = rng.choice(("maximize", "minimize")), rng.choice(("general", ""))
     nodes = [("supply", (0, 1)), ("supply", (2, 3)), ("demand", (0, 2)), ("demand", (1, 3))]
-    # Both supplies or both demands limit the profit from above; one demand or supply drives cost.
+    # Upper limits on both supplies, or on both demands, keep the profit finite. One lower limit is
+    # enough to make the cheapest plan cost something.
     side = rng.choice((0, 2))
     fixed = {side, side + 1} if sense == "maximize" else {side}
     dropped = rng.choice([node for node in range(4) if node not in fixed])
