@@ -27,7 +27,7 @@ import torch
 
 from glm_ppo_utils import base_model
 from glm_ppo_utils.chatglm import add_value_head
-from glm_ppo_utils.chatglm.random_weights import published_config, random_policy
+from glm_ppo_utils.chatglm import published_config, random_policy
 from glm_ppo_utils.chatglm.tokenization_chatglm import ChatGLMTokenizer
 from glm_ppo_utils.pipeline import ROOT
 from glm_ppo_utils.ppo import PPORun

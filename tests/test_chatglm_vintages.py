@@ -216,9 +216,10 @@ def test_a_vintage_that_does_not_run_says_what_it_needs(tiny_folder, tmp_path, c
         assert str(folder) in one_line(error)
 
 
-def test_a_tokenizer_class_without_its_file(tiny_folder, tmp_path):
-    folder = imitation(tiny_folder, tmp_path / "lost", tokenizer_config={"auto_map": None})
-    with pytest.raises(CheckpointError, match="class ChatGLMTokenizer and not the file") as error:
+@pytest.mark.parametrize("kept", [{"auto_map": None}, {"auto_map": None, "tokenizer_class": None}])
+def test_a_tokenizer_class_without_its_file(tiny_folder, tmp_path, kept):
+    folder = imitation(tiny_folder, tmp_path / "lost", tokenizer_config=kept)
+    with pytest.raises(CheckpointError, match="in which file its tokenizer's class is") as error:
         load_tokenizer(folder)
     one_line(error)
 

@@ -21,7 +21,7 @@ from glm_ppo_utils.chatglm import (
     save_checkpoint,
 )
 from glm_ppo_utils.chatglm.modeling_chatglm import ChatGLMForConditionalGeneration
-from glm_ppo_utils.chatglm.random_weights import published_config, random_policy
+from glm_ppo_utils.chatglm import published_config, random_policy
 from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
 from glm_ppo_utils.ppo.trainer import adapter_is_fresh
 from glm_ppo_utils.profiles import PROFILES, memory_advice
@@ -92,6 +92,7 @@ def taught(tiny_folder, tmp_path) -> Path:
     return save_checkpoint(policy, load_tokenizer(tiny_folder), tmp_path / "taught")
 
 
+@pytest.mark.slow
 def test_an_adapter_from_sft_is_part_of_the_reference(tiny_folder, taught, tmp_path):
     """PPO's KL is to the policy it started from, and not to the one before SFT."""
 
@@ -164,6 +165,7 @@ def test_checkpointing_recomputes_the_layers_and_learns_the_same(tiny_folder, tm
         assert torch.allclose(value, learnt[1][name], atol=1e-6), name
 
 
+@pytest.mark.slow
 def test_sft_recomputes_the_layers_too_and_learns_the_same(tiny_folder, tmp_path):
     pairs = [(word.text, "it") for word in FOUR]
     learnt, calls = [], []
@@ -251,6 +253,7 @@ def test_advice_names_the_knobs_of_fine_tuning(tiny_folder, tmp_path):
         train_sft(policy, tokenizer, pairs, [], settings, tmp_path, progress=False)
 
 
+@pytest.mark.slow
 def test_the_command_passes_the_advice_on(base_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("glm_ppo_utils.__main__.PPORun.rollout", full)
     monkeypatch.setenv("GLM_PPO_QUICK", "1")
@@ -295,6 +298,7 @@ def test_random_weights_are_finite_seeded_and_leave_the_random_state():
     assert one.lm_head is one.transformer.output_layer
 
 
+@pytest.mark.slow
 def test_train_with_random_weights_needs_no_checkpoint(tmp_path, monkeypatch, capsys):
     """The GPU profile's own path: bfloat16, LoRA, checkpointing, instructions; thin layers."""
     monkeypatch.setenv("GLM_PPO_QUICK", "1")
@@ -321,6 +325,7 @@ def test_train_with_random_weights_needs_no_checkpoint(tmp_path, monkeypatch, ca
     assert "the sizes of tiny are not known" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_benchmark_runs_on_a_cpu_with_small_sizes(base_folder, tmp_path, capsys):
     script = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "gpu.py"))
     sizes = ["--layers=3", "--hidden=64", "--ffn=32", "--batch=2", "--mini-batch=1"]

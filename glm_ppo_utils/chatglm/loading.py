@@ -120,9 +120,11 @@ def check_checkpoint(name_or_path: str | Path, revision: str | None = None) -> N
 def _check(name: str, revision: str | None) -> dict:
     """The content of ``config.json``, when nothing speaks against loading the checkpoint."""
     check_disk(name, revision)
-    _check_folder(name)
+    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        raise CheckpointError(f"{name} has no config.json: it is not a checkpoint folder")
     config, _ = PretrainedConfig.get_config_dict(name, revision=revision)
     check_vintage(name, config)
+    _check_folder(name, config)
     return config
 
 
@@ -291,15 +293,12 @@ def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
     return found
 
 
-def _check_folder(name: str) -> None:
+def _check_folder(name: str, config: dict) -> None:
     """Look at a local folder's files before transformers does, for clearer errors."""
     folder = Path(name)
     if not folder.is_dir():
         return
-    config = folder / "config.json"
-    if not config.is_file():
-        raise CheckpointError(f"{folder} has no config.json: it is not a checkpoint folder")
-    if "." in folder.name and "auto_map" in json.loads(config.read_text()):
+    if "." in folder.name and "auto_map" in config:
         raise CheckpointError(
             f"the folder name {folder.name} has a dot, and Python cannot import a checkpoint's "
             "code from such a name; rename it"

@@ -372,7 +372,7 @@ def failure(model: Any, batch: dict[str, torch.Tensor], **options: Any) -> list[
         generate(model, batch, **options)
     except Exception as error:
         frames = _frames(error)[2:]  # after this function and `generate`
-        ours = [f for f in frames if "transformers" in f.filename or "chatglm" in f.filename]
+        ours = [f for f in frames if "transformers" in f.filename or "glm" in f.filename]
         lines = [f"{Path(f.filename).name}:{f.lineno} {f.name}: {f.line}" for f in ours]
         return [*lines, _message(error)]
     return []
