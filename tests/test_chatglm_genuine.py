@@ -22,10 +22,11 @@ from glm_ppo_utils.labs import versions
 from glm_ppo_utils.rollout import encode_answer, encode_prompt, respond
 
 FOLDER = versions.overlays_dir() / versions.GENUINE[0]
-pytestmark = pytest.mark.skipif(
+needs_published_code = pytest.mark.skipif(
     not FOLDER.is_dir(),
     reason=f"published code not installed; run: {versions.install_command('deep_training')}",
 )
+pytestmark = [pytest.mark.slow, needs_published_code]
 
 SIZES = {
     "num_layers": 3,

@@ -113,6 +113,7 @@ def test_configuration_refuses_what_is_not_implemented(change):
 # -- folders ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_folder_loads_like_a_published_checkpoint(saved):
     """By transformers alone, in a process that cannot import this package's modules."""
     script = (
@@ -191,6 +192,7 @@ def plain_load(folder: Path) -> torch.nn.Module:
     return AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
 
 
+@pytest.mark.slow
 def test_plain_loading_works_before_and_after(saved, tmp_path):
     """Ours and ``from_pretrained`` in turn, on folders of two names; nothing of ours is left.
 
@@ -225,6 +227,7 @@ def test_plain_loading_works_before_and_after(saved, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", [load_policy, plain_load])
 def test_first_policy_still_checkpoints_after_a_second_was_loaded(saved, load):
     first = load(saved)
@@ -233,6 +236,7 @@ def test_first_policy_still_checkpoints_after_a_second_was_loaded(saved, load):
     assert gradient_checkpointing_is_on(first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fresh", "unusable"])
 def test_another_cache_for_code(saved, tmp_path, kind):
     """An empty HF_HOME works, and so does one in which nothing can be made."""

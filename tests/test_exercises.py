@@ -16,6 +16,8 @@ import pytest
 from matplotlib import pyplot
 from transformers.utils import logging
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("0*.ipynb"))
 
 # An answer per exercise that a student might well give.

@@ -57,6 +57,7 @@ def live() -> dict[str, list[Row]]:
     return {transformers: versions.probe(transformers) for transformers in LIVE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transformers", LIVE)
 def test_chatglm_fails_as_the_published_code_does(live, transformers):
     failures = {
@@ -68,6 +69,7 @@ def test_chatglm_fails_as_the_published_code_does(live, transformers):
     assert failures == {**ALWAYS, **GENERATION[transformers]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transformers", LIVE)
 def test_controls_pass_everywhere(live, transformers):
     rows = [row for row in live[transformers] if row.model != "chatglm"]
@@ -75,6 +77,7 @@ def test_controls_pass_everywhere(live, transformers):
     assert [row for row in rows if row.result != "ok"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transformers", LIVE)
 def test_stored_table_is_what_runs_now(live, transformers):
     def key(model, step, result, exception, at):
@@ -89,6 +92,7 @@ def test_stored_table_is_what_runs_now(live, transformers):
     assert stored == now
 
 
+@pytest.mark.slow
 def test_cause(live):
     """The pair, the 15 characters, and the pass that still worked."""
     before = versions.what_extract_past_returns("4.40.0")
@@ -105,6 +109,7 @@ def test_cause(live):
         assert (second["call"], second["kv_cache"]) == (2, name)
 
 
+@pytest.mark.slow
 def test_traceback_ends_in_layer_0(live):
     *frames, message = versions.generation_traceback("4.42.4")
     assert message == UNPACK
@@ -114,6 +119,7 @@ def test_traceback_ends_in_layer_0(live):
     assert versions.generation_traceback("4.40.0") == []
 
 
+@pytest.mark.slow
 def test_reverse_failure(live):
     """Code written for the pair fails where there is none: the same message, another line."""
     *frames, message = versions.generation_traceback("4.40.0", "newer_code")
@@ -128,6 +134,7 @@ def expected() -> dict:
     return versions.generate_with_patch("4.40.0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transformers", PATCHED)
 def test_patch_generates_the_same_tokens(expected, transformers):
     need(transformers)
@@ -172,6 +179,7 @@ def test_failed_install_leaves_nothing(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_probe_that_crashes_is_an_error(live, monkeypatch):
     monkeypatch.setattr(
         versions, "_environment", lambda *args: {"PYTHONPATH": "/nowhere", "PATH": "/bin"}
@@ -186,6 +194,7 @@ def test_probe_that_takes_too_long_is_an_error(monkeypatch):
         versions.run_probe("4.40.0", "steps", timeout=0.01)
 
 
+@pytest.mark.slow
 def test_package_imports_without_trl():
     """The probe imports it under versions that TRL and PEFT do not run on."""
     code = (

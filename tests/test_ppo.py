@@ -59,6 +59,7 @@ def test_the_first_step_starts_at_the_reference(policy, tokenizer, tmp_path):
     assert row["clip_fraction"] == 0
 
 
+@pytest.mark.slow
 def test_later_steps_have_moved(policy, tokenizer, tmp_path):
     settings = replace(SETTINGS, policy_lr=1e-2)
     rows = make_run(policy, tokenizer, tmp_path, settings).train()
@@ -66,6 +67,7 @@ def test_later_steps_have_moved(policy, tokenizer, tmp_path):
     assert all(math.isfinite(v) for row in rows for v in row.values())
 
 
+@pytest.mark.slow
 def test_it_learns(policy, tokenizer, tmp_path):
     settings = replace(
         SETTINGS, steps=25, batch_size=32, mini_batch_size=16, policy_lr=1e-2, eval_every=0
@@ -178,6 +180,7 @@ def test_a_batch_is_a_shuffled_pass_over_all_problems(policy, tokenizer, tmp_pat
     assert seen[:12] != seen[12:]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(tiny_folder, tokenizer, tmp_path):
     def fresh():
         torch.manual_seed(0)
@@ -246,6 +249,7 @@ def test_finished_steps_are_saved_when_something_else_fails(policy, tokenizer, t
     assert run.folder.checkpoints.load_newest()[0] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [2, 4])  # in the middle, and after the last step
 def test_an_evaluation_that_was_cut_short_is_made_up_for(tiny_folder, tokenizer, tmp_path, at):
     def fresh(name):
@@ -459,6 +463,7 @@ make_run(policy, load_tokenizer({folder!r}), {out!r}, replace(SETTINGS, steps=12
 """
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_moments_loses_nothing(tiny_folder, tmp_path):
     """Log and weights of runs that were killed equal those of a whole run, bit for bit."""
     rounds = int(os.environ.get("GLM_PPO_KILL_ROUNDS", 2))

@@ -32,6 +32,7 @@ def test_states_are_those_that_the_value_head_gets(sampled):
         assert torch.allclose(mine, values[0, -len(states) - 1 : -1], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_the_last_state_tells_is_explained(sampled):
     """The reward is read off the states, so a linear head has it."""
     policy, rollouts = sampled

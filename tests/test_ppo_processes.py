@@ -20,6 +20,8 @@ from glm_ppo_utils.ppo import run as ppo
 from glm_ppo_utils.problems import generate, save_problems
 from glm_ppo_utils.rollout import Rollout
 
+pytestmark = pytest.mark.slow
+
 # One optimiser step per PPO step: then its gradient does not depend on the order of the rows.
 SETTINGS = PPOSettings(
     steps=3,

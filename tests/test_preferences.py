@@ -89,6 +89,7 @@ def test_features_by_hand():
     assert prefs.features(text, answer).tolist() == [2 / 3, 3, 3, 1, 2, 0]
 
 
+@pytest.mark.slow
 def test_reward_model_learns_and_is_calibrated():
     train = prefs.preference_pairs(generate(300, seed=21), seed=0)
     held = prefs.preference_pairs(generate(200, seed=22, split="heldout"), seed=1)

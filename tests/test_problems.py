@@ -76,6 +76,7 @@ def solve(model: PlainLP) -> highspy.HighsModelStatus:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 class TestGenerate:
+    @pytest.mark.slow
     def test_families_in_turn_and_sizes(self, language):
         made = problems(language)
         assert [p.family for p in made[:12]] == 2 * list(FAMILIES)
@@ -92,6 +93,7 @@ class TestGenerate:
             )
             assert min(senses["maximize"], senses["minimize"]) > 0.35 * sum(senses.values())
 
+    @pytest.mark.slow
     def test_every_reference_is_optimal(self, language):
         for problem in problems(language)[:600]:
             status = solve(read_plain_lp(problem.reference))
@@ -106,6 +108,7 @@ class TestGenerate:
         others = {p.text for p in generate(60, 6, language)}
         assert not others & {p.text for p in problems(language)}
 
+    @pytest.mark.slow
     def test_splits_share_nothing(self, language):
         train, heldout = problems(language), problems(language, "heldout")
         assert not {p.text for p in train} & {p.text for p in heldout}
@@ -314,12 +317,14 @@ class TestDemonstrations:
             assert write_plain_lp(answer) == d.answer
             assert _differs_only_as(d.error, truth, answer), d
 
+    @pytest.mark.slow
     def test_rate_and_determinism(self):
         made = demonstrations(problems("en"), 0.4, 1)
         assert 0.35 < mean(d.error != "" for d in made) < 0.45
         assert made == demonstrations(problems("en"), 0.4, 1)
         assert made != demonstrations(problems("en"), 0.4, 2)
 
+    @pytest.mark.slow
     def test_the_evaluator_agrees(self):
         evaluator = pytest.importorskip("glm_ppo_utils.evaluator").Evaluator()
         made = demonstrations(problems("en")[:500], 0.5, 0)
@@ -327,6 +332,7 @@ class TestDemonstrations:
             score = evaluator.score(d.answer, d.problem.reference)
             assert score.exact == (d.error == ""), (d, score)
 
+    @pytest.mark.slow
     def test_no_row_may_be_left_out(self):
         """Every row of a reference matters: without it the evaluator sees another program."""
         evaluator = pytest.importorskip("glm_ppo_utils.evaluator").Evaluator()

@@ -47,6 +47,7 @@ def test_the_readmes_agree(place, part):
     assert part(english) == part(chinese)
 
 
+@pytest.mark.slow
 def test_the_example_with_ones_own_data_runs(tmp_path, monkeypatch):
     """As printed, but for one step of PPO."""
     printed = next(s for s in sections(ENGLISH) if s.startswith("Your own data"))

@@ -73,6 +73,7 @@ def test_padding_does_not_change_the_loss(tiny_folder, tokenizer):
     assert torch.allclose(together, mean, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns_its_demonstrations(trained, tokenizer):
     model, log, out = trained
     losses = [r["loss"] for r in log if "loss" in r]
@@ -98,6 +99,7 @@ def test_muon_and_adamw_share_out_every_parameter_once(tiny_folder):
     assert rates == [5e-4, 5e-3]
 
 
+@pytest.mark.slow
 def test_muon_and_adamw_learn_together(tiny_folder, tokenizer, tmp_path):
     model, both = load_policy(tiny_folder), replace(FAST, muon_lr=1e-2)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -107,6 +109,7 @@ def test_muon_and_adamw_learn_together(tiny_folder, tokenizer, tmp_path):
     assert all(not torch.equal(p, before[name]) for name, p in model.named_parameters())
 
 
+@pytest.mark.slow
 def test_a_probe_is_logged_and_changes_nothing(trained, tiny_folder, tokenizer, tmp_path):
     def probe(model):
         return {"drawn": torch.rand(3).sum().item(), "parameters": model.num_parameters()}
@@ -118,6 +121,7 @@ def test_a_probe_is_logged_and_changes_nothing(trained, tiny_folder, tokenizer, 
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_the_order_of_the_responses_is_that_of_the_prompts(trained, tokenizer):
     prompts = [p for p, _ in reversed(PAIRS)]
     rollouts = respond(trained[0], tokenizer, prompts, 12, temperature=0, batch_size=2)
