@@ -1,106 +1,39 @@
-"""The set-up cell that all notebooks share, their Colab links, and the line that each ends with.
-
-``python -m glm_ppo_utils.environment`` writes the cell, with the pins of ``pyproject.toml``, and
-the links, with `REPOSITORY`, into every notebook, and the badges into the READMEs.
-"""
+"""What a notebook asks about the environment it runs in: at its start, and in its last line."""
 
 import importlib.metadata
 import platform
-import re
 import warnings
 from datetime import date
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
-
-# Where this repository lives on GitHub, as "owner/name"; "" as long as nobody knows. The one place
-# to set it: then run `python -m glm_ppo_utils.environment`.
-REPOSITORY = ""
-BRANCH = "main"
-
-# What a hosted runtime brings itself; replacing it under a running kernel breaks the kernel.
-RUNTIME = {"torch", "numpy", "pandas", "pyarrow", "scipy", "matplotlib", "tensorboard", "tqdm"}
-
-SETUP_CELL = """\
-import subprocess, sys
-from pathlib import Path
-
-REPOSITORY = "{repository}"
-PINS = \"\"\"
-{pins}
-\"\"\".split()
-assert sys.version_info < (3, 13), "Python 3.10-3.12 is needed: Runtime > Change runtime version"
-places = [Path(".."), Path("."), *Path(".").glob("*"), *Path("drive").glob("*/*")]
-folder = next((p for p in places if (p / "glm_ppo_utils").is_dir()), None)
-if "google.colab" in sys.modules:  # elsewhere `make lab` has installed everything
-    # pip then lists conflicts with other packages of the runtime; none of them is used here.
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", *PINS], check=True)
-    if REPOSITORY and not folder:
-        source, folder = f"https://github.com/{{REPOSITORY}}", Path("glm-ppo")
-        subprocess.run(["git", "clone", "-q", "--depth=1", source, str(folder)], check=True)
-assert folder, "No glm_ppo_utils here: upload the repository's folder, or mount the Drive it is on"
-sys.path.insert(0, str(folder.resolve()))
-
-from glm_ppo_utils.environment import check
-
-check(PINS)\
-"""
-
-BY_HAND = "upload the repository's folder or mount it from Drive, then open this file"
-BADGE = "[![Open {name} in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({url})"
-
-
-def direct_pins(root: Path = ROOT) -> dict[str, str]:
-    """Exact direct pins of ``pyproject.toml``: name to version."""
-    text = (root / "pyproject.toml").read_text()
-    block = re.search(r"^dependencies = \[(.*?)^\]", text, re.S | re.M)
-    return dict(re.findall(r'"([\w-]+)==([\w.]+)"', block.group(1)))
-
-
-def setup_cell(root: Path = ROOT) -> str:
-    """Source of the set-up cell: what a hosted runtime lacks, at the exact direct pins."""
-    pins = [f"{n}=={v}" for n, v in direct_pins(root).items() if n not in RUNTIME]
-    lines = [" ".join(pins[i : i + 4]) for i in range(0, len(pins), 4)]
-    return SETUP_CELL.format(pins="\n".join(lines), repository=REPOSITORY)
-
-
-def colab_link(name: str) -> str:
-    """What the opening card of notebook `name` says under "Open in Colab"."""
-    if not REPOSITORY:
-        return BY_HAND
-    return f"{colab_badge(name)}, or {BY_HAND}"
-
-
-def colab_badge(name: str) -> str:
-    """Markdown of the badge that opens notebook `name` in Colab."""
-    place = f"https://colab.research.google.com/github/{REPOSITORY}/blob/{BRANCH}"
-    return BADGE.format(name=name[:2], url=f"{place}/notebooks/{name}")
-
-
-def with_badges(readme: str, names: list[str]) -> str:
-    """The text of a README with a badge per notebook between its two ``colab`` comments."""
-    badges = "".join(f"{colab_badge(name)}\n" for name in names) if REPOSITORY else ""
-    marks = r"(<!-- colab -->\n).*?(<!-- /colab -->)"
-    return re.sub(marks, lambda found: found[1] + badges + found[2], readme, flags=re.S)
 
 
 def check(pins: list[str]) -> None:
-    """Print one ``[ok]`` or ``[fail]`` line per pin, and what to do when one fails."""
+    """Print one ``[ok]`` or ``[fail]`` line per pin.
+
+    Raises
+    ------
+    RuntimeError
+        When one fails, with what to do; the cells after it would fail in ways harder to read.
+    """
     # Notices of the pinned libraries; every one of them is known and harmless.
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message="No dataset is provided")
-    failed = False
+    failed = []
     for pin in pins:
         name, wanted = pin.split("==")
         try:
             found = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found = "not installed"
-        good = found == wanted
-        failed |= not good
-        print(f"[ok]   {name} {found}" if good else f"[fail] {name} {found}, wanted {wanted}")
+        if found == wanted:
+            print(f"[ok]   {name} {found}")
+        else:
+            print(f"[fail] {name} {found}, wanted {wanted}")
+            failed.append(name)
     if failed:
-        print("Run `make lab` in the repository's folder, or on Colab run this cell again.")
+        raise RuntimeError(
+            f"{', '.join(failed)}: not the version that the notebooks were written for; run "
+            "`make lab` in the repository's folder, or on Colab run this cell again"
+        )
 
 
 def footer(profile: str) -> str:
@@ -113,28 +46,3 @@ def footer(profile: str) -> str:
         f"{device} ({torch.get_num_threads()} threads), Python {platform.python_version()}, "
         f"torch {torch.__version__}, {versions}, profile {profile}, {date.today()}"
     )
-
-
-def write_notebooks(folder: Path = ROOT / "notebooks") -> None:
-    """Put the set-up cell (tagged ``setup``) and the Colab link into every notebook."""
-    import nbformat
-
-    for path in sorted(folder.glob("0*.ipynb")):
-        notebook = nbformat.read(path, as_version=4)
-        cell = next(c for c in notebook.cells if "setup" in c.metadata.get("tags", []))
-        cell.source = setup_cell()
-        card, row = notebook.cells[0], f"| **Open in Colab** | {colab_link(path.name)} |"
-        card.source = re.sub(r"^\| \*\*Open in Colab\*\* \|.*$", row, card.source, flags=re.M)
-        nbformat.write(notebook, path)
-
-
-def write_readmes(root: Path = ROOT) -> None:
-    """Put the badges into every README."""
-    names = [path.name for path in sorted((root / "notebooks").glob("0*.ipynb"))]
-    for path in sorted(root.glob("README*.md")):
-        path.write_text(with_badges(path.read_text(), names))
-
-
-if __name__ == "__main__":
-    write_notebooks()
-    write_readmes()

@@ -20,10 +20,10 @@ import nbformat
 import pandas as pd
 import pytest
 from safetensors import safe_open
+from write_setup_cells import direct_pins
 
 from glm_ppo_utils import base_model
 from glm_ppo_utils.chatglm.compat import PATCH_TESTED
-from glm_ppo_utils.environment import direct_pins
 from glm_ppo_utils.profiles import PROFILES
 
 ROOT = Path(__file__).resolve().parents[1]

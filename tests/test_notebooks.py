@@ -9,12 +9,11 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
+import write_setup_cells
 from bs4 import BeautifulSoup
 from IPython.core.inputtransformer2 import TransformerManager
 from markdown_it import MarkdownIt
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-
-from glm_ppo_utils import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("0*.ipynb"))
@@ -210,13 +209,13 @@ def test_metadata_choose_kernel_runtime_and_gpu(path):
 @each_notebook
 def test_the_opening_card_links_to_colab(path):
     card = nbformat.read(path, as_version=4).cells[0].source
-    assert f"| **Open in Colab** | {environment.colab_link(path.name)} |" in card.splitlines()
+    assert f"| **Open in Colab** | {write_setup_cells.colab_link(path.name)} |" in card.splitlines()
 
 
 @pytest.mark.parametrize("readme", sorted(ROOT.glob("README*.md")), ids=lambda p: p.name)
 def test_the_readmes_carry_the_badges(readme):
     text, names = readme.read_text(encoding="utf-8"), [path.name for path in NOTEBOOKS]
-    assert environment.with_badges(text, names) == text
+    assert write_setup_cells.with_badges(text, names) == text
     assert "<!-- colab -->\n" in text
 
 
@@ -230,9 +229,9 @@ def test_one_constant_makes_every_badge(tmp_path, monkeypatch):
     readme.write_text("before\n<!-- colab -->\n<!-- /colab -->\nafter\n")
 
     def made(repository: str) -> tuple[str, str, str]:
-        monkeypatch.setattr(environment, "REPOSITORY", repository)
-        environment.write_notebooks(path.parent)
-        environment.write_readmes(tmp_path)
+        monkeypatch.setattr(write_setup_cells, "REPOSITORY", repository)
+        write_setup_cells.write_notebooks(path.parent)
+        write_setup_cells.write_readmes(tmp_path)
         return *(c.source for c in nbformat.read(path, as_version=4).cells), readme.read_text()
 
     unknown = made("")
@@ -241,7 +240,7 @@ def test_one_constant_makes_every_badge(tmp_path, monkeypatch):
     link = "(https://colab.research.google.com/github/a/b/blob/main/notebooks/01_x.ipynb)"
     known = made("a/b")
     assert link in known[0] and 'REPOSITORY = "a/b"' in known[1] and link in known[2]
-    assert known[1] == environment.setup_cell()
+    assert known[1] == write_setup_cells.setup_cell()
     assert made("") == unknown
 
 
@@ -267,7 +266,7 @@ def on_colab(content: Path, repository: str = "", version: str = "(3, 12)", pip:
     )
     (stand_ins / "git").write_text(clone)
     (stand_ins / "git").chmod(0o755)
-    cell = environment.setup_cell().replace('REPOSITORY = ""', f'REPOSITORY = "{repository}"')
+    cell = write_setup_cells.setup_cell().replace('REPOSITORY = ""', f'REPOSITORY = "{repository}"')
     source = PROLOGUE.format(version=version) + cell + EPILOGUE
     return subprocess.run(
         [sys.executable, "-c", source],
@@ -292,7 +291,9 @@ def test_set_up_installs_the_pins_and_takes_the_package_that_was_brought(content
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     pins = [
-        f"{n}=={v}" for n, v in environment.direct_pins().items() if n not in environment.RUNTIME
+        f"{n}=={v}"
+        for n, v in write_setup_cells.direct_pins().items()
+        if n not in write_setup_cells.RUNTIME
     ]
     assert lines[0] == " ".join(["pip install -q", *pins])
     assert len([line for line in lines if line.startswith("[ok]")]) == len(pins)
@@ -312,10 +313,17 @@ def test_set_up_says_what_is_missing(content):
     assert "upload the repository's folder, or mount the Drive" in result.stderr
 
 
-def test_set_up_refuses_a_python_without_wheels_before_it_installs_anything(content):
-    result = on_colab(content, version="(3, 13)")
-    assert "Runtime > Change runtime version" in result.stderr
+@pytest.mark.parametrize("version", ["(3, 9)", "(3, 13)"])
+def test_set_up_refuses_a_python_without_wheels_before_it_installs_anything(content, version):
+    result = on_colab(content, version=version)
+    assert "Command palette > Change runtime version" in result.stderr
     assert "pip" not in result.stdout
+
+
+def test_set_up_elsewhere_says_nothing_of_colab(content):
+    result = on_colab(content, version="(3, 13); del sys.modules['google.colab']")
+    assert "Python 3.10, 3.11 or 3.12 is needed: use `make lab`" in result.stderr
+    assert "runtime" not in result.stderr.splitlines()[-1]
 
 
 def test_set_up_stops_when_pip_fails(content):

@@ -6,8 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-
-from glm_ppo_utils.environment import RUNTIME, direct_pins, setup_cell
+from write_setup_cells import RUNTIME, direct_pins, setup_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("0*.ipynb"))

@@ -18,7 +18,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from glm_ppo_utils.environment import ROOT, RUNTIME
+from write_setup_cells import ROOT, RUNTIME
 
 PACKAGES = Path(__file__).with_name("colab_2026.07.txt")
 BUILD = ROOT / "build" / "colab"
@@ -72,7 +72,7 @@ def main() -> None:
     for notebook in upload(BUILD / "content"):
         clock = time.perf_counter()
         execute = ["nbconvert", "--to", "notebook", "--execute", "--log-level=ERROR"]
-        place = ["--ExecutePreprocessor.timeout=900", "--output-dir", BUILD / "out", notebook]
+        place = ["--output-dir", BUILD / "out", notebook]
         subprocess.run([python, "-m", *execute, *place], check=True, env={**os.environ, **few})
         print(f"[ok] {notebook.name}, {time.perf_counter() - clock:.0f} s", flush=True)
     after = versions(python)
