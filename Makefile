@@ -65,13 +65,12 @@ colab-check: $(READY) ## run the notebooks on the packages of Colab's runtime (P
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy glm_ppo_utils
 
-lock: ## rewrite constraints.txt from pyproject.toml
+lock: ## rewrite constraints.txt from pyproject.toml, for every Python that is supported
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/pip install --quiet pip-tools==7.6.2
-	CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --extra notebooks --extra tests --extra site \
-	  --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	build/lock/bin/pip install --quiet uv==0.13.9
+	build/lock/bin/uv pip compile --quiet --universal --python-version 3.10 --all-extras \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	  --output-file constraints.txt pyproject.toml
-	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' constraints.txt
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
