@@ -69,6 +69,7 @@ def write_answer(key: str, answer: str) -> None:
     Path("answers.jsonl").write_text(json.dumps({"id": key, "answer": answer}))
 
 
+@pytest.mark.slow
 def test_train_is_the_loop_of_the_notebooks(policy, tmp_path, capsys):
     assert train(policy, "--steps=2", "--seed=3", "--out=run") == 0
     profile = get_profile("tiny")
@@ -96,6 +97,7 @@ def test_train_is_the_loop_of_the_notebooks(policy, tmp_path, capsys):
     assert "note: only the value head learns in the first 1 steps" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_train_resumes_and_equals_a_whole_run(policy, capsys):
     fewer = "--eval-every=0"
     assert train(policy, "--steps=3", "--out=whole", fewer) == 0
@@ -145,6 +147,7 @@ def test_ctrl_c_saves_says_how_to_resume_and_exits_with_130(policy, capsys):
     assert [r["step"] for r in logs("run")[0]] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("presses", "saved"), [(1, 3), (2, 2)])
 def test_ctrl_c_amid_the_optimisation_loses_nothing(policy, capsys, monkeypatch, presses, saved):
     """A half-learnt step is never saved: once waits for its end, twice falls back."""
@@ -226,6 +229,7 @@ def test_an_error_of_one_process_is_said_by_that_process(policy, capsys, monkeyp
     assert capsys.readouterr().err.startswith("error: process 1: few:reward: ")
 
 
+@pytest.mark.slow
 def test_sigterm_lets_the_step_end_and_saves(policy, tmp_path):
     """In a process of its own, that ignores Ctrl-C as background jobs of scripts do."""
     write_reward(
@@ -325,6 +329,7 @@ def test_score_grades_a_file_of_answers(data, capsys):
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_sft_learns_own_pairs_and_its_policy_goes_on_to_train(data, capsys):
     more = [f"--data={data}", f"--heldout={data}", "--steps=4", "--eval-every=2", "--quiet"]
     assert main(["sft", "--profile=tiny", "--out=sft", *more]) == 0
@@ -337,6 +342,7 @@ def test_sft_learns_own_pairs_and_its_policy_goes_on_to_train(data, capsys):
     assert "--heldout needs --data" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("knob", ["--steps=2", "--data=data.jsonl"])
 def test_the_place_of_the_profiles_policy_is_for_that_policy_only(data, capsys, knob):
     """`sft --seed 1` makes what `train --seed 1` looks for; anything else needs a folder."""

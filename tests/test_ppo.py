@@ -290,6 +290,7 @@ def test_an_evaluation_that_is_done_is_not_repeated(policy, tokenizer, tmp_path)
         again.train()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_the_step_end_and_a_second_one_does_not_wait(
     policy, tokenizer, tmp_path, number
@@ -335,6 +336,7 @@ def test_ctrl_c_saves_and_stops(policy, tokenizer, tmp_path):
     assert run.folder.checkpoints.load_newest()[0] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_is_a_clear_error_and_the_run_goes_on_afterwards(
     tiny_folder, tokenizer, tmp_path
