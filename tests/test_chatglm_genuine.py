@@ -8,18 +8,20 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from sentencepiece import SentencePieceTrainer
 
-from glm_ppo_utils.chatglm import load_tokenizer, save_checkpoint
+from glm_ppo_utils.chatglm import expose_head, load_tokenizer, save_checkpoint
 from glm_ppo_utils.chatglm.configuration_chatglm import ChatGLMConfig
 from glm_ppo_utils.chatglm.modeling_chatglm import ChatGLMForConditionalGeneration
+from glm_ppo_utils.errors import BadInput
 from glm_ppo_utils.gradient_checkpointing import turn_on_gradient_checkpointing
 from glm_ppo_utils.labs import versions
-from glm_ppo_utils.rollout import encode_answer, encode_prompt, respond
+from glm_ppo_utils.rollout import encode_answer, encode_prompt, respond, stop_ids
 
 FOLDER = versions.overlays_dir() / versions.GENUINE[0]
 needs_published_code = pytest.mark.skipif(
@@ -184,6 +186,62 @@ def test_the_published_tokenizer_is_saved_so_that_it_loads(pair, genuine_tokeniz
     assert (again.eos_token_id, again.pad_token_id) == (2, 0)
     text = "maximize 3 chairs"
     assert again.encode(text) == genuine_tokenizer.encode(text)
+
+
+def test_three_things_that_our_tokenizer_does_otherwise(genuine_tokenizer, tmp_path):
+    """As the docstring of ours says."""
+    user = genuine_tokenizer.get_command("<|user|>")
+    assert "<|user|>" in genuine_tokenizer.decode([user, 5])
+    genuine_tokenizer.padding_side = "right"
+    with pytest.raises(AssertionError, match="^$"):
+        genuine_tokenizer(["maximize 3", "4"], padding=True)
+    genuine_tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(AttributeError, match="eos_token|can't set"):
+        type(genuine_tokenizer).from_pretrained(tmp_path)
+
+
+def test_what_the_published_tokenizer_saved_itself_is_read(pair, genuine_tokenizer, tmp_path):
+    """It is not mended on writing here, as in `test_the_published_tokenizer_is_saved...`."""
+    folder = save_checkpoint(pair[0], genuine_tokenizer, tmp_path / "policy")
+    genuine_tokenizer.padding_side = "right"
+    genuine_tokenizer.save_pretrained(folder)  # writes eos_token again, and padding_side
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    assert {"eos_token", "padding_side"} <= config.keys()
+    config["auto_map"] = {"AutoTokenizer": ["tokenization_chatglm.ChatGLMTokenizer", None]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    again = load_tokenizer(folder)
+    assert again(["maximize 3 chairs", "4"], padding=True)["attention_mask"][1][0] == 0
+    with pytest.raises(BadInput, match="id that is taken"):
+        again.add_tokens(["<new>"])
+
+
+def test_a_role_ends_an_answer(genuine_tokenizer):
+    assert genuine_tokenizer.get_command("<|user|>") in stop_ids(genuine_tokenizer)
+
+
+def test_the_published_code_leaves_a_missing_head_uninitialised(pair, tmp_path, monkeypatch):
+    """Notebook 04 says so. Memory is filled with NaN here: what was there before shows."""
+    folder = tmp_path / "headless"
+    weights = pair[0].state_dict()
+    del weights["transformer.output_layer.weight"]
+    pair[0].save_pretrained(folder, state_dict=weights)
+    for name in ("empty", "empty_like"):
+        make = getattr(torch, name)
+        nan = partial(lambda make, *a, **k: make(*a, **k).fill_(float("nan")), make)
+        monkeypatch.setattr(torch, name, nan)
+    models = [type(model).from_pretrained(folder, torch_dtype=torch.float32) for model in pair]
+    published, ours = (model.transformer.output_layer.weight for model in models)
+    assert published.isnan().all()
+    assert 0.1 < ours.std() < 0.2  # `initializer_range`
+
+
+def test_the_published_vocabulary_can_be_resized(pair):
+    """Its code has no setter for either embedding."""
+    genuine, _ = pair
+    expose_head(genuine)
+    genuine.resize_token_embeddings(104)
+    assert genuine.config.padded_vocab_size == 104
+    assert genuine(left_padded()["input_ids"]).logits.shape[-1] == 104
 
 
 def test_a_role_that_ends_an_answer_is_no_part_of_it(genuine_tokenizer):

@@ -38,6 +38,7 @@ from glm_ppo_utils.chatglm import (
 from glm_ppo_utils.chatglm.compat import generation_misfit
 from glm_ppo_utils.chatglm.hub import PUBLISHED
 from glm_ppo_utils.errors import BadInput
+from glm_ppo_utils.gradient_checkpointing import turn_on_gradient_checkpointing
 from glm_ppo_utils.profiles import SFTSettings
 from glm_ppo_utils.rollout import encode_answer, encode_prompt, stop_ids
 from glm_ppo_utils.sft import train_sft
@@ -330,6 +331,16 @@ def test_the_vocabulary_can_be_resized(tiny_folder, tmp_path):
     assert torch.equal(again(IDS).logits, policy(IDS).logits)
 
 
+def test_code_that_does_not_name_its_embedding_is_checkpointed(tiny_folder, tmp_path):
+    """As the first ChatGLM2's: transformers needs the embedding for gradient checkpointing."""
+    names = (
+        (MODEL, "def get_input_embeddings(", "def _unused("),
+        (MODEL, "def set_input_", "def _un_"),
+    )
+    policy = load_policy(imitation(tiny_folder, tmp_path / "glm2", *names))
+    turn_on_gradient_checkpointing(policy)
+
+
 def test_a_token_that_would_get_a_taken_id_is_refused(tiny_folder, tmp_path):
     folder = imitation(tiny_folder, tmp_path / "glm3", appended(TOKENIZER, UNCOUNTED))
     with pytest.raises(BadInput, match="id that is taken") as error:
@@ -402,15 +413,17 @@ def test_training_every_parameter_in_float16_is_refused(tiny_folder, tmp_path):
     add_value_head(adapter)  # its own parameters are float32
 
 
-def test_bfloat16_on_a_cpu_without_it_warns(tiny_folder, monkeypatch):
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_on_a_cpu_without_it_warns(tiny_folder, monkeypatch, dtype):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    with pytest.warns(UserWarning, match="no instructions for bfloat16"):
-        load_policy(tiny_folder, dtype="bfloat16")
+    with pytest.warns(UserWarning, match=f"no instructions for {dtype}"):
+        load_policy(tiny_folder, dtype=dtype)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        load_policy(tiny_folder, dtype="bfloat16")
+        load_policy(tiny_folder, dtype=dtype)
 
 
 def test_a_model_that_lies_partly_on_no_gpu_is_refused(tiny_folder):

@@ -32,6 +32,7 @@ def expose_head(model: Any) -> None:
     cls.lm_head = property(_output_layer, doc="ChatGLM's output layer, under TRL's name for it.")
     cls.get_output_embeddings = _output_layer
     cls.set_output_embeddings = _set_output_layer
+    cls.get_input_embeddings = _input_embeddings  # the first ChatGLM2 has none
     cls.set_input_embeddings = _set_input_embeddings
     cls.resize_token_embeddings = _resize_token_embeddings
 
@@ -42,6 +43,10 @@ def _output_layer(model: Any) -> nn.Module:
 
 def _set_output_layer(model: Any, layer: nn.Module) -> None:
     model.transformer.output_layer = layer
+
+
+def _input_embeddings(model: Any) -> nn.Module:
+    return model.transformer.embedding.word_embeddings
 
 
 def _set_input_embeddings(model: Any, embeddings: nn.Module) -> None:

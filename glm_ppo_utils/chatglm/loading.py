@@ -6,6 +6,7 @@ wrap or in one line that says what is missing.
 
 import copy
 import json
+import platform
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
@@ -284,10 +285,11 @@ def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(found, torch.dtype):
         raise BadInput(f"dtype {dtype!r} is unknown; give float32 or bfloat16")
-    if found == torch.bfloat16 and not gpu and not torch.cpu._is_avx512_bf16_supported():
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    if found.itemsize == 2 and not gpu and x86 and not torch.cpu._is_avx512_bf16_supported():
         warnings.warn(
-            "this CPU has no instructions for bfloat16, which is about 100 times slower than "
-            "float32 here; take dtype float32",
+            f"this CPU has no instructions for {str(found)[6:]}: training takes tens of times "
+            "longer than in float32; take dtype float32",
             stacklevel=3,
         )
     return found

@@ -31,6 +31,10 @@ class ChatGLMTokenizer(PreTrainedTokenizer):
     Command tokens are never read from text: a user who types ``<|assistant|>`` gets ordinary
     pieces, as in the published tokenizer. Batches are padded on the left, because a decoder
     continues from the last position, and carry ``position_ids`` that start at the first real token.
+
+    The published tokenizer differs in three things: padding on the right is an AssertionError
+    without a word, it cannot load what it has saved (``eos_token`` has no setter), and it decodes
+    command tokens as text.
     """
 
     vocab_files_names = {"vocab_file": "tokenizer.model"}

@@ -197,7 +197,8 @@ def _try(step: Callable[[Trial], None], trial: Trial) -> str:
 
 def build(folder: Path, target: Path) -> None:
     """Copy a vintage, with a small model of random weights in the place of the published ones."""
-    shutil.copytree(folder, target, ignore=shutil.ignore_patterns("*.bin", "*.safetensors*", ".*"))
+    weights = shutil.ignore_patterns("*.bin", "*.safetensors*", "SHA256SUMS", ".*")
+    shutil.copytree(folder, target, ignore=weights)
     config = json.loads((target / "config.json").read_text())
     _edit(target / "config.json", **{k: v for k, v in SMALL.items() if k in config})
     _add_vocabulary(target)
