@@ -1,5 +1,8 @@
-# Every target creates .venv on first use. PYTHON=python3.12 picks another interpreter.
-PYTHON ?= python3.11
+# Every target creates .venv on first use, with the first of these that is there and will do.
+# PYTHON=/path/to/python3.12 picks another.
+WILL_DO := import sys, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 13))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3 python; do \
+  $$p -c "$(WILL_DO)" 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
 # Only `make site` and its tests need Sphinx.
@@ -40,8 +43,8 @@ test: lint $(OVERLAYS) $(TESTED) $(SITE) ## all tests, then the notebooks with f
 	$(NBVAL) --nbval-lax notebooks/02_sft_warm_start.ipynb notebooks/03_evaluator_as_reward.ipynb \
 	  notebooks/05_ppo_loop.ipynb
 
-lab: $(READY) $(OVERLAYS) ## open the series in JupyterLab
-	$(BIN)/jupyter lab notebooks
+lab: $(READY) $(OVERLAYS) ## open the series in JupyterLab; in a container: make lab ARGS="--ip=0.0.0.0 --allow-root"
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --FileContentsManager.preferred_dir=notebooks $(ARGS)
 
 notebooks: $(READY) $(OVERLAYS) ## execute all five in order and store their outputs
 	$(BIN)/python tools/run_notebooks.py --inplace $(NOTEBOOKS)
@@ -61,6 +64,7 @@ lab-versions: $(READY) ## probe every version of transformers; writes the table 
 colab-check: $(READY) ## run the notebooks on the packages of Colab's runtime (Python 3.12, 5 GB, no GPU)
 	$(BIN)/python tools/colab_check.py --python python3.12
 
+lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy glm_ppo_utils
@@ -73,8 +77,15 @@ lock: ## rewrite constraints.txt from pyproject.toml, for every Python that is s
 	  --output-file constraints.txt pyproject.toml
 
 $(READY): pyproject.toml constraints.txt
+	@$(or $(PYTHON),false) -c "$(WILL_DO)" 2>/dev/null || { printf '%s\n' \
+	  "Python 3.10, 3.11 or 3.12 is needed (newer ones have no tokenizers 0.19.1)$(if $(PYTHON),; $(PYTHON) is none of them or can make no venv). One way out:" \
+	  "  name one that you have:  make PYTHON=/path/to/python3.12" \
+	  "  Debian, Ubuntu:          apt install python3.11-venv" \
+	  "  conda, Windows too:      conda env create -f environment.yml   (then call jupyter and pytest yourself)" \
+	  "  uv:                      uv python install 3.11"; exit 1; }
+	@echo "Setting up .venv: 2 GB of packages, 6 GB where torch brings CUDA; some minutes, once"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[notebooks,tests]" -c constraints.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[notebooks,tests]" -c constraints.txt
 	@touch $@
 
 $(SITE): $(READY)

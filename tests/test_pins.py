@@ -1,12 +1,17 @@
 """The versions of pyproject.toml, constraints.txt, environment.yml and the set-up cells agree."""
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
 from write_setup_cells import RUNTIME, direct_pins, setup_cell
+
+from glm_ppo_utils import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("0*.ipynb"))
@@ -68,3 +73,26 @@ def test_the_set_up_cell_installs_the_pins_but_never_the_runtimes_own():
     found = set(re.search(r'PINS = """(.*?)"""', setup_cell(), re.S).group(1).split())
     assert found == wanted
     assert not any(pin.split("==")[0] in {"torch", "numpy"} for pin in found)
+
+
+def test_the_version_is_the_same_everywhere():
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_make_without_a_fitting_python_says_the_ways_out_and_makes_nothing(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    newer = tmp_path / "newer"
+    newer.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, 13)\n$2"\n'
+    )
+    newer.chmod(0o755)
+    for python in (newer, "no-such-python"):
+        made = ["make", "check", f"PYTHON={python}"]
+        done = subprocess.run(made, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert done.stdout.startswith("Python 3.10, 3.11 or 3.12 is needed")
+        assert f"; {python} is none of them" in done.stdout
+        assert "environment.yml" in done.stdout
+    assert not (tmp_path / ".venv").exists()
