@@ -1,6 +1,6 @@
 """The small base model: its stored weights and tokenizer, and how they are unpacked.
 
-`pretraining.py` says what it has read and trains it anew.
+`pretraining.py` says what the model was trained on, and trains it again.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ def made() -> dict:
 
 
 def unpack(folder: Path) -> Path:
-    """Write the stored base model as a checkpoint folder with its code.
+    """Write the stored base model into `folder` as a checkpoint with its code; returns `folder`.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def unpack(folder: Path) -> Path:
     for name, digest in made()["sha256"].items():
         if sha256(FOLDER / name) != digest:
             raise BadInput(f"{FOLDER / name} is not the file that made.json describes; restore it")
-    # Elsewhere until the weights are in: `folder` must never hold an untrained model.
+    # Built in a scratch folder, because `folder` must never hold a model with untrained weights.
     with tempfile.TemporaryDirectory() as scratch:
         empty = Path(scratch) / "empty"
         write_checkpoint(empty, made()["architecture"], FOLDER / VOCABULARY_FILE)

@@ -1,9 +1,9 @@
-"""A small base model: what a pretrained ChatGLM already knows before it is taught our task.
+"""Pretrain the small base model, which stands in for a pretrained ChatGLM in the tiny profile.
 
-It has read two kinds of text. Notes about linear programs, tables and formulas without sentences,
-it writes as LP text: so it knows the LP format, and copies names and numbers to their places. Word
-problems it restates as tables or formulas: so it knows what "at most" and "twice as many" mean. It
-has never been shown the LP of a word problem; that is what SFT teaches.
+It learns two tasks. The first is to write notes about linear programs (tables and formulas without
+sentences) as LP text, which teaches it the LP format and to copy names and numbers. The second is
+to restate word problems as tables or formulas, which teaches it what "at most" and "twice as many"
+mean. It never sees the LP text of a word problem: that is what SFT teaches.
 
 ``make base`` trains it and stores weights, tokenizer, settings and hashes in ``base_model/``.
 """
@@ -40,8 +40,9 @@ ARCHITECTURE = {
     "seq_length": 512,
 }
 # Many small steps: with batches of 32 a model this small hardly learns to copy in the same time.
-# And Muon: after 1,500 steps, held-out losses on notes and tables are 1.13 and 0.76, with AdamW
-# alone (learning rate 1e-3) 1.39 and 0.93. Twice or three times its rate was worse.
+# Muon learns faster than AdamW: after 1,500 steps, held-out losses on notes and tables are 1.13 and
+# 0.76, against 1.39 and 0.93 with AdamW alone (learning rate 1e-3). Two or three times Muon's rate
+# was worse.
 SETTINGS = SFTSettings(
     steps=24_000,
     batch_size=8,
@@ -50,7 +51,8 @@ SETTINGS = SFTSettings(
     problems=192_000,
     eval_every=2000,
 )
-# Who ships what where is learnt last (`port` in `mine_port` and in `farm_port`), so it comes often.
+# Transportation problems are learnt last (`port` is in both `mine_port` and `farm_port`), so they
+# come more often.
 OFTEN = (*FAMILIES, "transport", "transport", "transport")
 
 
@@ -83,7 +85,7 @@ def _restated(
 
 def _pair(lp: PlainLP, rng: random.Random) -> tuple[str, str]:
     say = rng.choice((None, _table, _mirrored_formulas, _columns))
-    # One note in four is the answer itself: copying comes first, and helps with the other notes.
+    # One note in four is the LP text itself: copying is learnt first, and helps with the others.
     note = _shuffled(say(lp), lp, rng) if say else write_plain_lp(lp)
     if say is _columns:
         note = f"{', '.join(name for _, name in lp.objective)}: {note}"
@@ -91,7 +93,7 @@ def _pair(lp: PlainLP, rng: random.Random) -> tuple[str, str]:
 
 
 def _program(rng: random.Random, names: list[str]) -> PlainLP:
-    # Small programs are the more frequent: they are read sooner and cost less.
+    # Small programs are drawn more often: they are learnt sooner and cost less time.
     own = rng.sample(names, rng.choice((2, 2, 2, 3, 3, 4)))
     rows = tuple(_row(rng, own) for _ in range(rng.choice((1, 1, 2, 2, 3, 4))))
     objective = tuple((_number(rng, 30), name) for name in own)
@@ -159,7 +161,7 @@ def _kind(lp: PlainLP) -> str:
 
 
 def _shuffled(lines: list[str], lp: PlainLP, rng: random.Random) -> str:
-    """The goal anywhere among the rows, which keep their order, and the kind of the variables."""
+    """The rows in their order, with the goal and the kind of the variables anywhere among them."""
     goal, *rows = lines
     rows.insert(rng.randint(0, len(rows)), goal)
     rows.insert(rng.randint(0, len(rows)), _kind(lp))
@@ -211,7 +213,7 @@ def _store(model: PreTrainedModel, vocabulary: Path, heldout_loss: float, minute
         "torch": torch.__version__,
         "sha256": {name: sha256(folder / name) for name in (WEIGHTS, VOCABULARY_FILE)},
     }
-    # Last: without the hashes in it the other two files are refused.
+    # Written last: `unpack` refuses the other two files until their hashes are in here.
     atomic.write_text(folder / "made.json", json.dumps(facts, indent=1) + "\n")
 
 

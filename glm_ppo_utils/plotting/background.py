@@ -40,9 +40,9 @@ _PPO = (
 
 
 def rlhf_steps(evaluator: bool = False) -> Figure:
-    """The three steps of RLHF as boxes and arrows; with `evaluator`, step 2 as this series has it.
+    """The three steps of RLHF as boxes and arrows, coloured by role as in every later figure.
 
-    Boxes are coloured by role, as in every later figure.
+    With `evaluator`, step 2 shows the evaluator that replaces the reward model in this series.
     """
     figure, ax = plt.subplots(figsize=(13, 6), layout="constrained")
     steps = (_SFT, _EVALUATOR if evaluator else _REWARD_MODEL, _PPO)
@@ -81,7 +81,7 @@ def annotators(grades: pd.DataFrame) -> Figure:
     """Grades and ranks of the same answers (index) by several people (columns)."""
     figure, axes = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
     ranks = grades.rank(ascending=False)
-    # People play no role in PPO, so their colours are those of no role.
+    # The palette's colours mean roles in PPO; people have none there, so they get other colours.
     styles = zip(grades, "osD^", ("#000000", "#56B4E9", "#8C510A", "#542788"), strict=True)
     for i, (name, marker, colour) in enumerate(styles):
         axes[0].plot(grades.index, grades[name], marker=marker, color=colour)
@@ -100,7 +100,7 @@ def annotators(grades: pd.DataFrame) -> Figure:
 def common_scale(
     quality: Sequence[float], strength: Sequence[float], elo: Sequence[Sequence[float]]
 ) -> Figure:
-    """Recovered strengths over true quality, all in log-odds and centred.
+    """Strengths recovered from comparisons against true quality, all in log-odds and centred.
 
     Parameters
     ----------
@@ -124,14 +124,14 @@ def common_scale(
 
 
 def calibration(curves: dict[str, tuple], mistakes: pd.Series) -> Figure:
-    """Left: predicted and observed preference. Right: how often a wrong answer is liked as much.
+    """Left: predicted and observed preference. Right: how often a wrong answer is not rated lower.
 
     Parameters
     ----------
     curves
         Label to ``(predicted, observed, counts)`` of ``preferences.calibration_curve``.
     mistakes
-        Share of spoiled answers with at least the reference's reward, by error.
+        By kind of error: the share of answers with it that get at least the reference's reward.
     """
     figure, axes = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
     axes[0].plot([0.5, 1], [0.5, 1], color="black", linewidth=1, label="perfectly calibrated")
@@ -152,14 +152,15 @@ def calibration(curves: dict[str, tuple], mistakes: pd.Series) -> Figure:
 def clipped_objective(
     surrogate: Callable[..., Any], clip: float = 0.2, points: pd.DataFrame | None = None
 ) -> Figure:
-    """PPO's objective of one token over its probability ratio, for either sign of the advantage.
+    """PPO's objective of a token against its probability ratio, for either sign of the advantage.
 
     Parameters
     ----------
     surrogate : callable
         ``(ratio, advantage, clip) -> objective`` on arrays.
     points : DataFrame, optional
-        Columns ``ratio``, ``advantage``; index: the words to mark. Drawn per unit of advantage.
+        Tokens to mark: their text as index, columns ``ratio`` and ``advantage``, of which only the
+        sign is used.
     """
     figure, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
     ratio = pd.Series([i / 100 for i in range(40, 281)])
@@ -187,7 +188,7 @@ def clipped_objective(
 
 
 def rollout_by_token(table: pd.DataFrame) -> Figure:
-    """Per token of one rollout: what the reward is made of, values and returns, advantages.
+    """Per token of one rollout: the parts of the reward, values and returns, and advantages.
 
     Parameters
     ----------

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 def credit(curve: Callable[..., Any], by_edits: pd.DataFrame, edge: float) -> Figure:
-    """Left: reward over similarity. Right: mean credit over the number of mistakes.
+    """Left: reward against similarity. Right: mean credit against the number of mistakes.
 
     Parameters
     ----------
     curve : callable
         ``(similarity, agrees) -> reward`` of an answer that is not exact.
     by_edits
-        Index: number of mistakes; one column per way to give credit, the evaluator's last.
+        Index: number of mistakes. Two columns: another way to give credit, then the evaluator's.
     edge : float
-        The most that an answer gets which is not exact.
+        The highest reward of an answer that is not exact.
     """
     figure, axes = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
     share = pd.Series([i / 100 for i in range(101)])
@@ -111,10 +111,10 @@ def second_opinions(panels: dict[str, tuple]) -> Figure:
 
 
 def model_graphs(comparison: "Comparison") -> Figure:
-    """An answer's graph beside its reference's, what differs in red and broken lines.
+    """An answer's graph beside its reference's, with the differences in red and dashed.
 
     Circles are variables, boxes the objective and the constraints, lines their coefficients.
-    Vertices that correspond stand at the same height.
+    Vertices that are matched with each other stand at the same height.
     """
     p, q, matching = comparison.candidate, comparison.reference, comparison.matching
     columns, rows = matching.columns.tolist(), matching.rows.tolist()
@@ -132,7 +132,7 @@ def model_graphs(comparison: "Comparison") -> Figure:
 
 
 def marked_parts(differences: "Sequence[Difference]", of_reference: bool) -> set[tuple]:
-    """The vertices and edges of one program that differences name.
+    """The vertices and edges of one of the two programs that `differences` are about.
 
     Returns
     -------
@@ -164,7 +164,7 @@ def _model_graph(
     top = {"variable": (tall + len(columns)) / 2, "row": (tall + len(rows) + 1) / 2}
     heights = {("variable", j): top["variable"] - place for place, j in enumerate(columns)}
     heights |= {("row", i): top["row"] - place for place, i in enumerate([-1, *rows])}
-    share = 1 / (len(rows) + 2)  # where on a line its label stands, so that no two labels meet
+    share = 1 / (len(rows) + 2)  # how far along its line a label stands, so that no two overlap
     for i, line in enumerate([program.objective, *program.matrix], -1):
         for j in np.flatnonzero(line).tolist():
             y, z = heights["variable", j], heights["row", i]

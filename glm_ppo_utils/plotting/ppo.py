@@ -1,4 +1,4 @@
-"""Notebook 05: the curves of PPO, and PPO beside what one could do instead."""
+"""Notebook 05: the curves of PPO, and PPO beside its alternatives."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ def ppo_curves(log: Sequence[dict], evals: Sequence[dict] = ()) -> Figure:
 
 
 def learning(curve: pd.DataFrame) -> Figure:
-    """Held-out exact rate over PPO steps: mean over seeds, with the range of the seeds.
+    """Held-out exact rate at each PPO step: the mean of all seeds, and their range.
 
     `curve` has columns ``step``, ``seed``, ``greedy_exact`` and ``sampled_exact``.
     """
@@ -57,9 +57,9 @@ def learning(curve: pd.DataFrame) -> Figure:
 
 
 def recorded_runs(runs: dict[str, pd.DataFrame], healthy: pd.DataFrame) -> Figure:
-    """A row of four curves for each run, the healthy run in grey behind.
+    """Four curves for each run, with the healthy run in grey behind them.
 
-    The frames have a row per PPO step, as ``benchmarks/variants.py`` writes them.
+    The frames are the CSV files that ``benchmarks/variants.py`` writes, a row per PPO step.
     """
     columns = (
         ("reward", REWARD, "reward; exact (dashed)"),
@@ -84,7 +84,7 @@ def recorded_runs(runs: dict[str, pd.DataFrame], healthy: pd.DataFrame) -> Figur
 
 
 def alternatives(table: pd.DataFrame, best: pd.DataFrame) -> Figure:
-    """SFT, rejection sampling and PPO as bars, and best-of-n over n; a dot for each seed.
+    """SFT, rejection sampling and PPO as bars with a dot for each seed; best-of-n against n.
 
     `table` has a row per seed with columns such as ``ppo_greedy_exact``; `best` has ``n``,
     ``exact`` and ``seed``.

@@ -10,7 +10,7 @@ from .style import EXACT, POLICY, by_step
 
 
 def sft_loss(log: Sequence[dict]) -> Figure:
-    """Training and held-out loss of SFT over its steps, and the exact rates on the way."""
+    """Left: training and held-out loss of SFT by step. Right: exact rates on the way."""
     figure, (ax, rates) = plt.subplots(1, 2, figsize=(13, 4), layout="constrained")
     ax.plot(by_step(log, "loss"), color=POLICY, label="training (demonstrations with errors)")
     held = by_step(log, "eval_loss")

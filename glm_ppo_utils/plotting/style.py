@@ -1,4 +1,4 @@
-"""The style of every figure, set when it is imported.
+"""The style of every figure; importing this module sets it.
 
 One colour for each role, the same in all notebooks, from Okabe and Ito's palette, which readers
 with any colour vision can tell apart. Sizes are chosen for a projector.
@@ -19,7 +19,7 @@ KL = "#CC79A7"
 VALUE = "#009E73"
 EXACT = "#E69F00"
 
-# Chinese names take their characters from this font, wherever a figure is drawn.
+# The package brings a font for Chinese names, so that they appear on every machine.
 CHINESE_FONT = Path(__file__).parent / "fonts" / "NotoSansCJKsc-common.otf"
 font_manager.fontManager.addfont(CHINESE_FONT)
 
@@ -40,5 +40,5 @@ plt.rcParams.update(
 
 
 def by_step(rows: Sequence[dict[str, Any]], name: str) -> pd.Series:
-    """What the rows of a log that have a value called `name` hold, over their steps."""
+    """The values called `name` in a log, indexed by step; rows without one are left out."""
     return pd.Series({row["step"]: row[name] for row in rows if name in row}, dtype=float)

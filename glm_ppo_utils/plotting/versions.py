@@ -1,4 +1,4 @@
-"""Notebook 04: which version of transformers breaks where, and transposed values."""
+"""Notebook 04: which version of transformers fails where, and what transposed values do."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from matplotlib.patches import Rectangle
 
 from .style import REWARD, VALUE
 
-# Part of an exception, then letter, legend and colour. The first that fits counts.
+# Part of an exception's text, then letter, legend and colour. The first that matches counts.
 _FAILURES = (
     ("too many values to unpack", "A", "too many values to unpack", "#D55E00"),
     ("no attribute 'shape'", "A", "too many values to unpack", "#D55E00"),
@@ -30,7 +30,7 @@ def version_matrix(rows: Sequence[dict]) -> Figure:
     Parameters
     ----------
     rows
-        Of ``glm_ppo_utils.labs.versions.read_matrix()``.
+        As ``glm_ppo_utils.labs.versions.read_matrix()`` returns them.
     """
     versions = list(dict.fromkeys(row["transformers"] for row in rows))
     chatglm = [row for row in rows if row["model"] == "chatglm"]
@@ -71,7 +71,7 @@ def _outcome(row: dict) -> tuple[str, str, str]:
 
 
 def _worst(rows: Sequence[dict], version: str, model: str) -> dict:
-    """The first row of a model that is not ok, else any."""
+    """The first step that failed for a model, or its first step if all worked."""
     own = [row for row in rows if (row["transformers"], row["model"]) == (version, model)]
     failed = [row for row in own if row["result"] != "ok"]
     return (failed or own or [{"result": "not reached"}])[0]

@@ -1,4 +1,4 @@
-"""Drafts said in Chinese."""
+"""Turn drafts into Chinese word problems; the examples are the Chinese of those in `english.py`."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ class Chinese(Voice):
     """The sentences of one Chinese problem."""
 
     WORDS = read_words("chinese")
-    # Measure words of single things; all others take that of their scene.
+    # Measure words of particular items; every other item takes the generic one of its scene.
     MEASURES = {item: word for word, items in WORDS["measures"].items() for item in items.split()}
     LONGEST = 170
     COMMA, AND = "、", "和"
 
     @staticmethod
     def length(text: str) -> int:
-        """The number of characters."""
+        """The length of a text in characters."""
         return len(text)
 
     @staticmethod
@@ -35,26 +35,26 @@ class Chinese(Voice):
         return self.scene.measure or self.MEASURES.get(self.names[i], self.generic)
 
     def each(self, i: int) -> str:
-        """``每张桌子``, ``每千克大米`` or ``大桥``"""
+        """A table, a kilogram of rice, or a bridge: ``每张桌子``, ``每千克大米``, ``大桥``."""
         return self.names[i] if self.choices else f"每{self.measure(i)}{self.names[i]}"
 
     def size(self, i: int) -> str:
-        """``桌子的数量`` or ``大米的用量``"""
+        """The number of tables, or the amount of rice: ``桌子的数量``, ``大米的用量``."""
         return f"{self.names[i]}的{'用量' if self.scene.measure else '数量'}"
 
     def before(self, sense: str) -> str:
         return self.phrase("before", sense)
 
     def amount(self, topic: Topic, number: int) -> str:
-        """``2小时雕刻``"""
+        """Two hours of carving: ``2小时雕刻``."""
         return f"{number}{topic.unit}{topic.of}"
 
     def fact(self, i: int, amounts: dict[str, str]) -> str:
-        """``每张桌子盈利3元，需要2小时雕刻和5块木板``"""
+        """A table earns 3 and takes two resources: ``每张桌子盈利3元，需要2小时雕刻和5块木板``."""
         return self.each(i) + "，".join(verb + said for verb, said in amounts.items())
 
     def rates(self, topic: Topic, numbers: Sequence[int]) -> str:
-        """``每张桌子需要2小时雕刻，每把椅子5小时``, or all items and then all numbers."""
+        """By item, ``每张桌子需要2小时雕刻，每把椅子5小时``, or all items, then all numbers."""
         if self.rng.random() < 0.3:
             per = "" if self.choices else f"每{self.generic}"
             said = self.join([str(number) for number in numbers])
@@ -64,7 +64,7 @@ class Chinese(Voice):
         return "，".join(parts)
 
     def limit(self, topic: Topic, sense: str, rhs: int) -> str:
-        """``最多安排40小时雕刻`` or ``总雕刻时间不得超过40小时``"""
+        """At most 40 hours: ``最多安排40小时雕刻`` or ``总雕刻时间不得超过40小时``."""
         return self.pick(
             f"{self.before(sense)}{topic.use}{self.amount(topic, rhs)}",
             f"总{topic.label}{self.after(sense)}{rhs}{topic.unit}",

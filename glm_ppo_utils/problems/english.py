@@ -1,4 +1,4 @@
-"""Drafts said in English."""
+"""Turn drafts into English word problems. Docstrings show an example of what a method returns."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ class English(Voice):
 
     @staticmethod
     def length(text: str) -> int:
-        """The number of words."""
+        """The length of a text in words."""
         return len(text.split())
 
     @staticmethod
@@ -41,14 +41,16 @@ class English(Voice):
         return f"the {'amount' if self.scene.measure else 'number'} of {self.names[i]}"
 
     def level(self, number: int) -> str:
-        """``5``, of things, or ``5 kilograms``"""
+        """``5`` if the items are counted, else ``5 kilograms``"""
         return f"{number} {self.scene.measure}s" if self.scene.measure else str(number)
 
     def before(self, sense: str, things: bool = True) -> str:
+        """``at most``: how a limit sounds before a number, with "fewer" for `things` one counts."""
         word = self.phrase("before", sense)
         return word.replace("less", "fewer") if things and not self.scene.measure else word
 
     def done(self, sense: str) -> str:
+        """``can be made``"""
         return f"{self.phrase('modal', sense)} {self.scene.done}"
 
     def amount(self, topic: Topic, number: int) -> str:
@@ -58,7 +60,7 @@ class English(Voice):
         return f"{number} {topic.unit}{'s' * (number != 1)}{topic.of}"
 
     def amount_after_label(self, topic: Topic, number: int) -> str:
-        """``40 hours``"""
+        """``40 hours``, without the "of carving" that the label before it says already."""
         return str(number) if topic.counts else self.amount(topic, number).removesuffix(topic.of)
 
     def fact(self, i: int, amounts: dict[str, str]) -> str:

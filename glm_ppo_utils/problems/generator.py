@@ -24,7 +24,7 @@ def generate(
     split: str = "train",
     families: Sequence[str] = tuple(FAMILIES),
 ) -> list[Problem]:
-    """Make `n` word problems, the families in turn, no program twice.
+    """Make `n` word problems: the families take turns, and no program occurs twice.
 
     The same arguments give the same problems, and a larger `n` only adds to them. The fingerprint
     of a program decides its split, so that the splits are disjoint whatever the seeds.

@@ -1,4 +1,4 @@
-"""Demonstrations for the warm start; some have a mistake, which PPO can then unteach."""
+"""Demonstrations for SFT, some with a deliberate mistake that PPO can later correct."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from .problem import Problem
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A problem with the answer that the policy is shown; `error` names its flaw, "" if none."""
+    """A problem with the answer the policy is shown; `error` names its mistake, "" if none."""
 
     problem: Problem
     answer: str
@@ -23,16 +23,16 @@ class Demonstration:
 def demonstrations(
     problems: Sequence[Problem], error_rate: float, seed: int
 ) -> list[Demonstration]:
-    """One demonstration a problem, each spoiled with probability `error_rate` by one error.
+    """One demonstration per problem; each is spoiled by one error with probability `error_rate`.
 
-    The errors are those of ``ERRORS``, with equal chance where they apply. A spoiled answer is
-    never the reference written differently: its fingerprint is another.
+    The errors are those of ``ERRORS``; those that apply to a problem are equally likely. A spoiled
+    answer is never just the reference written differently: its fingerprint differs.
 
     Raises
     ------
     BadInput
-        If `error_rate` is not in [0, 1], or a reference that is to be spoiled is not LP text in
-        the plain layout (one row a line).
+        If `error_rate` is not in [0, 1], or a reference to be spoiled is not LP text in the layout
+        of `write_plain_lp`.
     """
     if not 0 <= error_rate <= 1:
         raise BadInput(f"error_rate is {error_rate}; it is a probability, from 0 to 1")
@@ -66,7 +66,7 @@ def spoil(problem: Problem, rng: random.Random) -> Demonstration:
     raise BadInput(f"problem {problem.id}: no single error changes its reference; leave it out")
 
 
-# In all of these, place -1 is the objective and place i is row i.
+# In the functions below, place -1 is the objective and place i is row i.
 
 
 def _wrong_sense(lp: PlainLP, rng: random.Random) -> PlainLP:
@@ -86,7 +86,7 @@ def _dropped_row(lp: PlainLP, rng: random.Random) -> PlainLP | None:
 
 
 def _wrong_number(lp: PlainLP, rng: random.Random) -> PlainLP:
-    """One number with another digit in it, as if misread."""
+    """One digit of one number changed, as if misread."""
     place = rng.randrange(-1, len(lp.rows))
     if place >= 0 and lp.rows[place].rhs and rng.random() < 0.5:
         row = lp.rows[place]
@@ -105,14 +105,15 @@ def _misread(number: Number, rng: random.Random) -> Decimal:
 
 
 def _swapped(lp: PlainLP, rng: random.Random) -> PlainLP | None:
-    """Two coefficients of one row, or of the objective, on each other's variable."""
+    """Two coefficients of one row, or of the objective, each on the other's variable."""
     place = rng.randrange(-1, len(lp.rows))
     terms = list(_terms(lp, place))
     if len(terms) < 2:
         return None
     i, j = rng.sample(range(len(terms)), 2)
     (a, x), (b, y) = terms[i], terms[j]
-    # "at least twice as many x as y" the wrong way round still begins with its positive term.
+    # Where the signs differ, as in "x - 2 y >= 0", swap the names and not the coefficients, so that
+    # the row still begins with its positive term: "y - 2 x >= 0".
     terms[i], terms[j] = ((a, y), (b, x)) if a * b < 0 else ((b, x), (a, y))
     return _with_terms(lp, place, tuple(terms))
 

@@ -1,9 +1,9 @@
 """The numbers of a word problem, before any words: six families of small programs.
 
 A draft is drawn around a hidden point: first the point, then rows that it satisfies, so every draft
-is feasible. Maximization always has one row with positive coefficients that bounds everything from
-above, and costs are positive, so every draft is bounded. Rows of both senses occur with both
-objectives and in every kind of row, so the policy has to read the sense of a row from the words.
+is feasible. When maximizing, one row with positive coefficients bounds all variables from above;
+when minimizing, all costs are positive: so every draft is bounded. Both ``<=`` and ``>=`` occur
+with both objectives and in every kind of row: the policy has to read a row's sense from the words.
 """
 
 import random
@@ -18,11 +18,12 @@ Cells = tuple[tuple[int, int], ...]  # (coefficient, number of the variable)
 
 @dataclass(frozen=True)
 class Relation:
-    """A constraint together with the way in which it will be said.
+    """A constraint, and how the text will express it.
 
     `kind` is ``weighted`` (a resource), ``total``, ``subset``, ``bound``, ``ratio`` (twice as
     many), ``more`` (five more than), ``half`` (of all), ``supply`` or ``demand`` (of a network),
-    ``exclusive``, ``either`` or ``implies`` (of choices). `topic` numbers the resources.
+    ``exclusive``, ``either`` or ``implies`` (of yes-no choices). `topic` is the number of the
+    resource, or of the source or destination in a network.
     """
 
     kind: str
@@ -39,27 +40,27 @@ class Relation:
 
 @dataclass(frozen=True)
 class Draft:
-    """A program without names: what every language says in its own words."""
+    """A program whose variables have no names yet; each language puts it into words."""
 
     family: str
     sense: str
     objective: tuple[int, ...]
     relations: tuple[Relation, ...]
-    kind: str  # the section of its variables: "", "general" or "binary"
+    kind: str  # the LP section of all its variables: "", "general" or "binary"
     network: bool = False  # its variables are the routes of a transportation problem
 
 
 @dataclass(frozen=True)
 class Family:
-    """What a family draws from, each with equal chance."""
+    """What the programs of a family are drawn from; every entry of a tuple is equally likely."""
 
     sizes: tuple[int, ...]  # numbers of variables
-    kinds: tuple[str, ...]  # their section: "", "general" or "binary"
+    kinds: tuple[str, ...]  # their LP section: "", "general" or "binary"
     mains: tuple[str, ...]  # the row that bounds the objective
     extras: tuple[str, ...]  # the other rows
 
 
-# A row of one kind around a hidden point, from (point, sense, rng); None if it cannot be drawn.
+# (point, sense, rng) -> a row that the hidden point satisfies, or None if none can be drawn.
 RowDraw = Callable[[list[int], str, random.Random], Relation | None]
 
 _MAINS = ("weighted", "weighted", "weighted", "total", "total")
@@ -86,18 +87,19 @@ def draw_draft(family: str, rng: random.Random) -> Draft:
 
 
 def _draw(family: str, rng: random.Random) -> Draft | None:
-    """Decide on the rows first, then look for numbers with which all of them matter."""
+    """Choose the kinds of rows first, then look for numbers with which every row matters."""
     plan = FAMILIES[family]
     size, kind = rng.choice(plan.sizes), rng.choice(plan.kinds)
     sense = rng.choice(("maximize", "minimize"))
-    # The first row has the sense that bounds the objective; the others make up for it.
+    # The first row has the sense that bounds the objective; the others mostly have the opposite
+    # one, so that the sense of a row cannot be guessed from the objective.
     main, other = ("<=", ">=") if sense == "maximize" else (">=", "<=")
     wishes = [(rng.choice(plan.mains), main)]
     for _ in range(rng.choice((0, 0, 1, 1, 1, 2, 2, 3) if size < 4 else (0, 1, 1, 2))):
         wishes.append((rng.choice(plan.extras), rng.choice((main, other, other, other))))
     names = [name for name, _ in wishes]
     if set(names) <= {"total", "bound"} or names.count("weighted") > 2:
-        return None  # too easy to be asked, or too long
+        return None  # too easy, or too long to read
     for _ in range(60):
         point = _point(size, kind, rng)
         drawn = [_ROWS[name](point, row_sense, rng) for name, row_sense in wishes]
@@ -110,20 +112,20 @@ def _draw(family: str, rng: random.Random) -> Draft | None:
 
 
 def _too_narrow(relations: list[Relation]) -> bool:
-    """Whether two rows leave one and the same quantity hardly any room."""
+    """Whether two rows leave the same quantity almost no choice."""
     pairs = combinations(relations, 2)
     return any(sorted(a.cells) == sorted(b.cells) and abs(a.rhs - b.rhs) < 3 for a, b in pairs)
 
 
 def _point(size: int, kind: str, rng: random.Random) -> list[int]:
-    """The hidden point; of choices a yes, a no, and the rest by chance."""
+    """The hidden point; for binaries at least one 1 and one 0."""
     if kind == "binary":
         return rng.sample((1, 0, *rng.choices((0, 1), k=size - 2)), size)
     return [rng.randint(1, 12) for _ in range(size)]
 
 
 def _numbered(relations: list[Relation], rng: random.Random) -> tuple[Relation, ...]:
-    """The relations in a random order, their resources numbered."""
+    """The relations in random order, with their resources numbered."""
     topics = iter(range(len(relations)))
     numbered = [
         replace(relation, topic=next(topics)) if relation.kind == "weighted" else relation
@@ -153,7 +155,7 @@ def _weighted(point: list[int], sense: str, rng: random.Random) -> Relation | No
     values = [rng.randint(1, 9) for _ in point]
     activity = sum(a * x for a, x in zip(values, point, strict=True))
     rhs = _round(activity, sense, rng)
-    if max(point) == 1:  # choices: anything between the point and all, or none, of them
+    if max(point) == 1:  # binaries: any limit between what the point uses and all, or nothing
         rhs = rng.randint(activity, sum(values)) if sense == "<=" else rng.randint(1, activity)
     if len(set(values)) == 1 or rhs < 2:
         return None
@@ -217,7 +219,7 @@ def _count(point: list[int], sense: str, rng: random.Random) -> Relation | None:
 
 
 def _choice(kind: str, sign: int, sense: str, rhs: int) -> RowDraw:
-    """One decision plus `sign` times another; the `sense` is that of the kind."""
+    """Rows ``first + sign * second sense rhs`` on two binaries; the kind fixes the `sense`."""
 
     def draw_choice(point: list[int], _: str, rng: random.Random) -> Relation | None:
         i, j = rng.sample(range(len(point)), 2)
@@ -270,8 +272,8 @@ def _points(values: Iterable[int], size: int) -> np.ndarray:
     return np.array(list(product(values, repeat=size)), dtype=float).T.copy()
 
 
-# Points that may prove a row to matter, ``[size, points]``: whole-number grids, and all choices
-# for binaries.
+# Points on which to test whether a row matters, ``[size, points]`` by size: grids of whole numbers,
+# and for binaries every combination.
 _GRIDS = {
     2: _points(range(41), 2),
     3: _points((0, 1, 2, 3, 5, 7, 9, 12, 15, 19, 24, 30), 3),
@@ -281,10 +283,10 @@ _CHOICES_OF = {size: _points((0, 1), size) for size in (3, 4)}
 
 
 def _every_row_matters(relations: Sequence[Relation], size: int, kind: str) -> bool:
-    """Whether each row alone forbids some point that all the others allow.
+    """Whether each row forbids some point that all the other rows allow.
 
-    So no row repeats or is implied by the rest: to leave one out is always an error. Judged on a
-    grid, so a few drafts that would be fine are turned down as well.
+    Then no row follows from the others, and leaving one out is always an error. Only the points of
+    a grid are tried, so a few good drafts are rejected too.
     """
     points = _CHOICES_OF[size] if kind == "binary" else _GRIDS[size]
     rows = np.zeros((len(relations), size))

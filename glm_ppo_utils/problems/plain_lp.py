@@ -1,7 +1,7 @@
 """A small linear program as people write it: names, rows in order, LP text.
 
-The generator builds such programs, and mistakes are made in them. The evaluator does not use this
-module: it parses the LP text on its own, so an error here cannot make a wrong answer look right.
+The generator builds such programs, and `mistakes.py` spoils them. The evaluator has its own parser
+and never uses this module, so a bug here cannot make a wrong answer look right.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ class PlainLP:
 
 
 def write_plain_lp(lp: PlainLP) -> str:
-    """The LP text of `lp`, one row a line, indented by one space."""
+    """The LP text of `lp`, one row per line, indented by one space."""
     lines = [lp.sense, f" {_write_terms(lp.objective)}", "subject to"]
     lines += [f" {_write_terms(row.terms)} {row.sense} {row.rhs}" for row in lp.rows]
     for section, names in (("general", lp.general), ("binary", lp.binary)):
@@ -120,10 +120,11 @@ def _read_terms(text: str) -> tuple[Term, ...]:
 
 
 def fingerprint(lp: PlainLP) -> str:
-    """A hash that is equal for programs equal up to names, order and scale.
+    """A hash that ignores names, the order of variables and rows, and the scale of each row.
 
-    It is that of the least of all orders of the variables, so it is meant for a handful of them.
-    It decides a problem's split, and an answer with a mistake must differ in it.
+    It tries every order of the variables and takes the smallest result, so it is only meant for a
+    handful of variables. It decides which split a problem belongs to, and tells a spoiled answer
+    from the reference.
     """
     names = lp.variables
     sign = -1 if lp.sense == "maximize" else 1
@@ -158,7 +159,10 @@ def _dense(terms: Iterable[Term], names: list[str]) -> list[int | Fraction]:
 
 
 def _scaled(values: list[int | Fraction], row: Row, whole: bool) -> tuple:
-    """The row as ``<=`` or ``=`` with coprime whole coefficients, tightened if all is whole."""
+    """The row as ``<=`` or ``=`` with coprime whole coefficients.
+
+    If all variables are `whole`, the limit of an inequality is rounded down to a whole number.
+    """
     multiple = math.lcm(*(value.denominator for value in values))
     if row.sense == ">=":
         multiple = -multiple
@@ -171,7 +175,7 @@ def _scaled(values: list[int | Fraction], row: Row, whole: bool) -> tuple:
 
 
 def _signed(values: tuple[int, ...], rhs: int | Fraction, equality: bool) -> tuple:
-    """An equality times -1 is the same equality: of the two, the greater one."""
+    """The row, or for an equality the greater of it and its negative, which say the same."""
     if equality:
         values, rhs = max((values, rhs), (tuple(-value for value in values), -rhs))
     return equality, values, rhs

@@ -76,7 +76,7 @@ def _load(path: str | Path, keys: tuple[str, str, str], family: str) -> list[Pro
         problem = _parse(line, keys, family, where)
         if problem.id in places:
             raise BadInput(
-                f"{where}: the id {problem.id!r} is that of line {places[problem.id]} already;"
+                f"{where}: the id {problem.id!r} is that of line {places[problem.id]};"
                 " give each problem its own"
             )
         places[problem.id] = number

@@ -1,11 +1,11 @@
-"""From the numbers of a draft to the sentences of a word problem, as far as languages agree.
+"""Turn the numbers of a draft into the sentences of a word problem: what all languages share.
 
-A text is an introduction, the goal, one or two sentences for each row, and a word on fractions. The
-order of its rows is the order of the rows in the reference.
+A text is an introduction, the goal, one or two sentences for each row, and a sentence that says
+whether fractions are allowed. Its rows come in the same order as in the reference.
 
-The words of a language are in its JSON file: the scenes, each a world with its items; the topics,
-which are what the items bring or use up; and the sentences that need no grammar. Sentences that do
-are methods of the language's subclass of `Voice`.
+The words of a language are in its JSON file: the scenes, each with its items; the topics, which are
+what the items bring or use up; and sentence patterns that only need filling in. Sentences that need
+grammar are written by methods of the language's subclass of `Voice`.
 """
 
 import json
@@ -28,13 +28,13 @@ class Topic:
     unit: str = "$"  # "hour", "$" or "$ million"
     of: str = ""  # " of carving"
     use: str = "used"  # "at most 40 hours of carving can be used"
-    senses: str = "<= >="  # limits that people set on it: nobody asks for a cost of at least $9
+    senses: str = "<= >="  # which limits make sense: nobody asks for a cost of at least $9
     counts: bool = False  # the label holds the unit: "number of guests"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The world of a problem: who decides about what, and what comes of it."""
+    """The setting of a problem: who decides about which items, and what the items bring or use."""
 
     family: str
     intros: Sequence[str]  # sentences with {items} or {any}
@@ -43,7 +43,7 @@ class Scene:
     maximize: Sequence[str]  # the topics that may be the objective
     minimize: Sequence[str]
     done: str  # "made": what is decided about the items
-    all: str  # "pieces": the items taken together; in Chinese after their measure word
+    all: str  # "pieces": all items together; in Chinese it starts with the measure word
     whole: Sequence[str] = ()  # sentences that say that items cannot be divided
     parts: Sequence[str] = ("",)  # sentences that say that they can
     measure: str = ""  # "kilogram" of a substance; all other items are counted
@@ -51,7 +51,7 @@ class Scene:
 
 
 def read_words(language: str) -> dict[str, Any]:
-    """The words of a language, from ``<language>.json``; its ``scenes`` as lists by family."""
+    """The words of a language, from ``<language>.json``, with the ``scenes`` grouped by family."""
     words = json.loads(Path(__file__).with_name(f"{language}.json").read_text(encoding="utf-8"))
     topics = {name: Topic(**{"label": name, **topic}) for name, topic in words["topics"].items()}
     scenes: dict[str, list[Scene]] = {}
@@ -62,10 +62,11 @@ def read_words(language: str) -> dict[str, Any]:
 
 
 class Voice(ABC):
-    """A draft cast into a scene, with names and topics, and a random source for its sentences.
+    """Tells one draft: picks a scene, names and topics, and words the sentences at random.
 
-    A subclass is a language: the attributes below, and a method for each kind of row, which has the
-    name of that kind, unless the row is on two choices.
+    Each subclass is a language. It sets the attributes below and has a method for each kind of row,
+    named after the kind. Rows on two yes-no choices need no method: their sentences are patterns
+    under ``choices`` in the JSON file.
     """
 
     WORDS: ClassVar[dict[str, Any]]
@@ -83,14 +84,14 @@ class Voice(ABC):
             self.goal = self.scene.topics[goal]
             others = [topic for name, topic in self.scene.topics.items() if name != goal]
             self.topics = rng.sample(others, len(limits))
-            # Again, until people would set such limits on the topics.
+            # Draw again until every limit makes sense for its topic.
             if all(limits[i] in topic.senses for i, topic in enumerate(self.topics)):
                 break
         self.names = rng.sample(self.scene.items.split(), len(draft.objective))
 
     @classmethod
     def say(cls, draft: Draft, rng: random.Random) -> tuple[str, list[str]]:
-        """Say `draft` in this language.
+        """Put `draft` into words.
 
         Returns
         -------
@@ -104,11 +105,11 @@ class Voice(ABC):
 
     @classmethod
     def say_network(cls, draft: Draft, rng: random.Random) -> tuple[str, list[str]]:
-        """Say a transportation problem, one variable for each route; see `say`."""
+        """The same for a transportation problem, with one variable per route."""
         words = cls.WORDS["network"]
         sources, targets = (rng.sample(words[side], 2) for side in ("sources", "targets"))
         good, unit = rng.choice(words["goods"])
-        # A choice of one would draw a random number too, and so change the problems.
+        # With a single intro, choosing would still use up a random number and change all problems.
         intro = rng.choice(words["intros"]) if len(words["intros"]) > 1 else words["intros"][0]
         start, end = (cls.join(places, words["and"]) for places in (sources, targets))
         said = [intro.format(good=good, sources=start, targets=end)]
@@ -146,7 +147,7 @@ class Voice(ABC):
         return [intro, *facts, *body, goal]
 
     def facts_by_item(self) -> list[str]:
-        """For each item, all that it brings and uses up."""
+        """One sentence per item, with everything it brings and uses up."""
         told = [(self.goal, self.draft.objective)]
         told += [(self.topics[r.topic], r.coefficients) for r in self.resources]
         facts = []
@@ -172,39 +173,39 @@ class Voice(ABC):
         return self.rng.choice(options)
 
     def phrase(self, table: str, key: str) -> str:
-        """One of the phrases that a table of `WORDS` has under a key."""
+        """A random one of the phrases that ``WORDS[table]`` lists under `key`."""
         return self.rng.choice(self.WORDS[table][key])
 
     def after(self, sense: str) -> str:
-        """``cannot exceed``: what "<=", ">=" and "=" sound like after a noun."""
+        """``cannot exceed``: how a limit with this sense sounds after a noun."""
         return self.phrase("after", sense)
 
     @classmethod
     def join(cls, parts: Sequence[str], word: str = "") -> str:
-        """``chairs, tables and desks``, with another `word` than "and" if given."""
+        """``chairs, tables and desks``; `word`, if given, replaces the "and"."""
         if len(parts) == 1:
             return parts[0]
         return f"{cls.COMMA.join(parts[:-1])}{word or cls.AND}{parts[-1]}"
 
-    # What a language adds besides a method for each kind of row.
+    # What a language has to define besides a method for each kind of row.
 
     @staticmethod
     @abstractmethod
     def length(text: str) -> int:
-        """The number of words or characters."""
+        """The length of a text, in words or characters."""
 
     @staticmethod
     @abstractmethod
     def text(sentences: Sequence[str]) -> str:
-        """The sentences, each with its full stop; empty ones are left out."""
+        """The sentences joined, each with its full stop; empty ones are left out."""
 
     @abstractmethod
     def each(self, i: int) -> str:
-        """``a chair``"""
+        """One unit of item `i`: ``a chair``"""
 
     @abstractmethod
     def amount(self, topic: Topic, number: int) -> str:
-        """``40 hours of carving``"""
+        """A number with its unit: ``40 hours of carving``"""
 
     @abstractmethod
     def fact(self, i: int, amounts: dict[str, str]) -> str:
@@ -216,7 +217,7 @@ class Voice(ABC):
 
     @abstractmethod
     def limit(self, topic: Topic, sense: str, rhs: int) -> str:
-        """``at most 40 hours of carving can be used``"""
+        """A limit on a resource: ``at most 40 hours of carving can be used``"""
 
     @abstractmethod
     def say_goal(self, sense: str) -> str:
