@@ -50,6 +50,7 @@ def test_exact_counts_count_each_problem_on_its_own(base_policy, notes):
     assert counts == [4, 0, 4]
 
 
+@pytest.mark.slow
 def test_rejection_sampling_keeps_the_exact_answers_and_trains_on_them(
     base_policy, notes, tmp_path
 ):

@@ -34,6 +34,7 @@ def base_policy(base_folder):
     return load_policy(base_folder), load_tokenizer(base_folder)
 
 
+@pytest.mark.slow
 def test_the_base_model_reads_notes_but_not_word_problems(base_policy):
     """It copies names and numbers into LP text, mostly without a slip, and knows no lesson."""
     policy, tokenizer = base_policy
@@ -64,6 +65,7 @@ def test_the_stored_base_model_is_small_and_is_what_it_says(tmp_path, monkeypatc
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_make_base_trains_and_stores_a_base_model(tmp_path, monkeypatch):
     few = replace(pretraining.SETTINGS, steps=40, problems=400, eval_every=20)
     monkeypatch.setattr(base_model, "FOLDER", tmp_path / "stored")
