@@ -83,7 +83,7 @@ $(READY): pyproject.toml constraints.txt
 	  "  Debian, Ubuntu:          apt install python3.11-venv" \
 	  "  conda, Windows too:      conda env create -f environment.yml   (then call jupyter and pytest yourself)" \
 	  "  uv:                      uv python install 3.11"; exit 1; }
-	@echo "Setting up .venv: 2 GB of packages, 6 GB where torch brings CUDA; some minutes, once"
+	@echo "Setting up .venv: 2 GB of packages, 5 GB where torch brings CUDA; some minutes, once"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[notebooks,tests]" -c constraints.txt
 	@touch $@

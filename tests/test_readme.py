@@ -51,7 +51,7 @@ def test_the_readmes_agree(place, part):
 def test_the_example_with_ones_own_data_runs(tmp_path, monkeypatch):
     """As printed, but for one step of PPO."""
     printed = next(s for s in sections(ENGLISH) if s.startswith("Your own data"))
-    lines = [line for line in code(printed) if not line.startswith(("python -m ", "accelerate "))]
+    lines = [line for line in code(printed) if not line.startswith(("glm-ppo ", "accelerate "))]
     example = "\n".join(lines)
     assert "PPOSettings()" in example
     small = "PPOSettings(steps=1, batch_size=4, mini_batch_size=2, max_new_tokens=16, epochs=1)"
