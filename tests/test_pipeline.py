@@ -97,6 +97,7 @@ def test_notes_are_reproducible_and_their_answers_are_lp_text():
         assert all(name in note for name in read_plain_lp(answer).variables)
 
 
+@pytest.mark.slow
 def test_the_sft_policy_is_made_once_and_then_found():
     folder = pipeline.sft_policy(FEW, seed=3, progress=False)
     stamp = (folder / "model.safetensors").stat().st_mtime_ns
@@ -107,6 +108,7 @@ def test_the_sft_policy_is_made_once_and_then_found():
     assert log[-1]["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_the_policy_of_ppo_starts_with_values_of_zero():
     folder = pipeline.sft_policy(FEW, seed=3, progress=False)
     policy, tokenizer = pipeline.ppo_policy(FEW, folder), load_tokenizer(folder)

@@ -99,6 +99,7 @@ class TestGenerate:
             status = solve(read_plain_lp(problem.reference))
             assert status == highspy.HighsModelStatus.kOptimal, problem
 
+    @pytest.mark.slow
     def test_reference_is_in_the_plain_layout(self, language):
         for problem in problems(language):
             assert write_plain_lp(read_plain_lp(problem.reference)) == problem.reference
