@@ -1,4 +1,4 @@
-"""Files and folders that a crash cannot halve: written elsewhere, then put in place at once."""
+"""Write files and folders so that a crash leaves the old one or the new one, never a half."""
 
 import ctypes
 import os
@@ -13,7 +13,7 @@ SWAP = 2  # of macOS's renamex_np
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a file such that a crash leaves the old one or the new one, whole.
+    """Write a file; a crash leaves the old or the new one, complete.
 
     Raises
     ------
@@ -37,8 +37,9 @@ def write_text(path: Path | str, text: str) -> None:
 def replacing(folder: Path | str) -> Iterator[Path]:
     """A scratch folder that takes the place of `folder` if the block ends without an error.
 
-    An existing folder is exchanged for the new one in one step of the operating system (Linux and
-    macOS); elsewhere, and on the rare file system that cannot, in two.
+    Linux and macOS exchange an existing folder for the new one in a single step. Elsewhere, and on
+    the rare file system that cannot do this, it takes two renames: a crash between them leaves the
+    old folder under the name ``.<name>.old-<process id>``.
 
     Raises
     ------
@@ -66,9 +67,9 @@ def replacing(folder: Path | str) -> Iterator[Path]:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two paths change places in one step; False where the system cannot."""
+    """Swap two paths in one step; False where the system cannot."""
     names = os.fsencode(one), os.fsencode(other)
-    with suppress(OSError, AttributeError):  # no such function
+    with suppress(OSError, AttributeError):  # the system has no such function
         library = ctypes.CDLL(None, use_errno=True)
         if sys.platform == "linux":
             return library.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], EXCHANGE) == 0
@@ -78,9 +79,9 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _flush(path: Path) -> None:
-    """Force a file, or the names in a folder, to disk, so that no later rename overtakes it."""
+    """Force a file, or the names in a folder, to disk before anything that follows."""
     if os.name == "nt" and path.is_dir():
-        return  # Windows opens no folders
+        return  # Windows cannot open folders
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

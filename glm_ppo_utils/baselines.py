@@ -1,7 +1,7 @@
-"""What one could do with sampled and graded answers instead of PPO.
+"""Best of n and rejection sampling: what one could do with graded samples instead of PPO.
 
-Both alternatives start from the same SFT policy and use the same grader. Best-of-n pays at
-inference, and needs a grader there; rejection sampling pays once and then trains like SFT.
+Both start from the same SFT policy and use the same grader. Best of n costs n samples, and a
+grader, at every use; rejection sampling costs its samples once and then trains like SFT.
 """
 
 from collections.abc import Sequence
@@ -64,9 +64,9 @@ def rejection_sampling(
     Parameters
     ----------
     policy
-        The SFT policy; trained in place.
+        The SFT policy, trained in place.
     settings : SFTSettings
-        Of the fine-tuning; ``steps`` is lowered to two passes over what was kept.
+        Settings of the fine-tuning; ``steps`` is cut to about two passes over the answers kept.
 
     Returns
     -------

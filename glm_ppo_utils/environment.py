@@ -1,4 +1,4 @@
-"""What a notebook asks about the environment it runs in: at its start, and in its last line."""
+"""The version check at the start of a notebook, and the facts about the run in its last line."""
 
 import importlib.metadata
 import platform
@@ -12,9 +12,9 @@ def check(pins: list[str]) -> None:
     Raises
     ------
     RuntimeError
-        When one fails, with what to do; the cells after it would fail in ways harder to read.
+        When one fails, with what to do; later cells would fail in ways harder to understand.
     """
-    # Notices of the pinned libraries; every one of them is known and harmless.
+    # Known and harmless warnings of the pinned libraries.
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message="No dataset is provided")
     failed = []

@@ -1,5 +1,5 @@
-"""The one error that a command answers with a line instead of a traceback."""
+"""The error that the commands report in one line, without a traceback."""
 
 
 class BadInput(ValueError):
-    """What was asked for cannot be done. The message says what, where, and what to do about it."""
+    """The user's input cannot be used. The message says what is wrong, where, and what to do."""

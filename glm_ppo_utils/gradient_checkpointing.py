@@ -19,11 +19,11 @@ def turn_on_gradient_checkpointing(policy: Any) -> None:
     Raises
     ------
     BadInput
-        When the model's code does not look at the switch, as some revisions of ChatGLM's.
+        When the model's code ignores the switch, as some revisions of ChatGLM's do.
     """
     model = getattr(policy, "pretrained_model", policy)
-    # ChatGLM's published code checkpoints such that no gradient enters a layer whose inputs have
-    # none, and below a LoRA adapter the embedding is frozen.
+    # In ChatGLM's published code a checkpointed layer learns only if its input requires a gradient,
+    # which the output of an embedding frozen under LoRA does not by itself.
     model.enable_input_require_grads()
     model.gradient_checkpointing_enable()
     if not gradient_checkpointing_is_on(policy):
@@ -36,10 +36,10 @@ def turn_on_gradient_checkpointing(policy: Any) -> None:
 def gradient_checkpointing_is_on(model: Any) -> bool:
     """Whether a training step really recomputes its layers.
 
-    ``gradient_checkpointing_enable()`` never complains, but does nothing on some revisions of
-    ChatGLM's code from 2024 on, whose ``forward`` does not look at the switch that transformers
-    sets. So this takes a training step on two tokens and watches whether the backward pass calls
-    the first layer again. Gradients, random state and training mode stay as they were.
+    ``gradient_checkpointing_enable()`` raises no error, but does nothing in some revisions of
+    ChatGLM's code from 2024 on, whose ``forward`` ignores the switch that transformers sets. So
+    this runs two tokens forward and backward, and watches whether the backward pass calls the first
+    layer again. Gradients, random state and training mode stay as they were.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def gradient_checkpointing_is_on(model: Any) -> bool:
     """
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     layer = max(lists, key=len)[0]
-    # A module inside the layer: newer versions of transformers keep the layer's own hooks out.
+    # A module inside the layer: newer versions of transformers bypass the layer's own hooks.
     inner = next(module for module in layer.modules() if not list(module.children()))
     base = getattr(model, "pretrained_model", model)
     embedding = base.get_input_embeddings()

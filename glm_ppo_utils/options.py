@@ -1,6 +1,6 @@
-"""What the commands can be told: tyro makes the command line of these dataclasses.
+"""The options of the commands: tyro makes the command line from these dataclasses.
 
-The comment over an option is its sentence in ``--help``; a settings dataclass brings its own.
+The comment above an option is its text in ``--help``, and so is the docstring of a settings class.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Union
 
 import tyro
+import yaml
 
 from glm_ppo_utils.errors import BadInput
 from glm_ppo_utils.profiles import PROFILES, PPOSettings, SFTSettings, get_profile
@@ -24,17 +25,20 @@ Function = Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION")]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """What every command that runs a model is told."""
+    """Options of every command that runs a model."""
 
     # Settings to start from: tiny, chatglm3-6b or glm-4-9b-chat.
     profile: str
+    # Take options from this YAML or JSON file, such as the settings.json of a run, and let those of
+    # the command line win. An option's name is written as here, with - or _.
+    config: File = None
     # Show no progress bar.
     quiet: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradingOptions:
-    """What every command that grades answers is told."""
+    """Options of every command that grades answers."""
 
     # Processes in which the evaluator scores, each with hard limits; 0 scores in this process.
     workers: int = 0
@@ -44,10 +48,10 @@ class GradingOptions:
 class TrainOptions(GradingOptions, ModelOptions):
     """PPO of a policy against a reward (notebook 05).
 
-    Samples answers to word problems, scores them, and improves the policy by PPO. The same command
-    on the same folder resumes, after a crash too. Ctrl-C and SIGTERM let the step end, save, and
-    exit with 130; a second one does not wait. Under `accelerate launch` the launcher itself may
-    kill the processes before a long step has ended: then the newest checkpoint counts.
+    Samples answers to word problems, scores them, and improves the policy by PPO. To resume a run,
+    after a crash too, give the same command again. Ctrl-C and SIGTERM finish the step, save, and
+    exit with 130; a second one stops at once. Under `accelerate launch` the launcher may kill the
+    processes before a long step has ended; the run then resumes from the newest checkpoint.
 
     for example:
       glm-ppo train --profile tiny --out runs/mine
@@ -63,24 +67,24 @@ class TrainOptions(GradingOptions, ModelOptions):
     # Folder of the run: log.jsonl (a row per step), eval.jsonl (a row per evaluation),
     # settings.json, checkpoints/, tensorboard/, and policy/ after the last step.
     out: Path
-    # Checkpoint folder, adapter folder, or name on the hub. Otherwise the profile's SFT
-    # policy, which is made if it is missing (tiny: some minutes on a CPU).
+    # Checkpoint folder, adapter folder, or name on the hub. If left out: the profile's SFT policy,
+    # which is trained first if it is missing (tiny: some minutes on a CPU).
     policy: Folder = None
-    # Problems to practise on, a JSON object on each line with "id", "text" and "reference" (LP
-    # text). Otherwise they are generated.
+    # Problems to train on: a JSON object on each line with "id", "text" and "reference" (LP text).
+    # If left out, they are generated.
     data: File = None
-    # Problems of the evaluations on the way. With --data and without this nothing is evaluated.
+    # Problems for evaluations during training. With --data but without this, nothing is evaluated.
     heldout: File = None
     # Reward function in Python, (prompts, completions, **columns) -> a finite number per
-    # completion; the columns are the other fields of the problems. Without it the evaluator
-    # is the reward; with it the evaluator still judges what the log calls exact and parsed.
+    # completion; the columns are the other fields of the problems. If left out, the evaluator is
+    # the reward. Either way the evaluator decides which answers the log counts as exact and parsed.
     reward: Function = None
-    # Leave that to the reward too: 1 is exact, above 0 is parsed.
+    # Let the reward, not the evaluator, decide what the log counts: 1 is exact, above 0 is parsed.
     judge_by_reward: bool = False
-    # random: the profile's architecture without any download, to measure memory and speed; the
-    # reward means nothing then, and no policy is stored.
+    # random: random weights of the profile's architecture, without any download, to measure memory
+    # and speed; the reward means nothing then, and no policy is stored.
     weights: Literal["checkpoint", "random"] = "checkpoint"
-    # Fewer layers, with --weights random.
+    # Number of layers with --weights random, if not the published number.
     layers: int | None = None
     # The knobs of PPO; the defaults are the profile's.
     settings: PPOSettings
@@ -90,8 +94,8 @@ class TrainOptions(GradingOptions, ModelOptions):
 class EvaluateOptions(GradingOptions, ModelOptions):
     """Exact and parse rates of a policy.
 
-    Lets a policy answer problems, scores the answers, and prints the share of exact answers, the
-    share that is an LP at all, and the mean reward: greedily, and sampled at temperature 1.
+    Lets a policy answer problems and scores the answers. Prints the share that is exact, the share
+    that is an LP at all, and the mean reward, for greedy and for sampled decoding (temperature 1).
 
     for example:
       glm-ppo evaluate --profile tiny --policy runs/mine/policy
@@ -99,19 +103,21 @@ class EvaluateOptions(GradingOptions, ModelOptions):
       glm-ppo evaluate --profile tiny --best-of 8 --json answers.jsonl
     """
 
-    # As for `train`.
+    # Checkpoint folder, adapter folder, or name on the hub, as for `train`.
     policy: Folder = None
-    # Problems, as for `train`. Otherwise the profile's held-out ones.
+    # Problems, in the form of `train`. If left out: the profile's held-out problems.
     data: File = None
-    # Decode at this temperature only; 0 is greedy.
+    # Decode only at this temperature; 0 is greedy.
     temperature: float | None = None
-    # Also take, of this many sampled answers to each problem, the one of the highest reward. The
-    # choice uses the reference, so it is an upper bound of what a chooser without it can reach.
+    # Also sample this many answers to each problem and take the one with the highest reward. That
+    # uses the reference, so it is an upper bound for any way to choose without it.
     best_of: int = 1
-    # Only the first so many problems.
+    # Evaluate only this many problems, from the start of the list.
     limit: int | None = None
     # Write a line per answer: id, decoding, answer, and every field of its score.
     json: File = None
+    # Write the rates as one JSON object, for each decoding its exact, parsed and reward.
+    summary: File = None
     # Seed of the sampled answers.
     seed: int = 0
 
@@ -124,10 +130,10 @@ class EvaluateOptions(GradingOptions, ModelOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions(GradingOptions):
-    """Scores of answers that are at hand (notebook 03).
+    """Scores of answers that you already have (notebook 03).
 
-    Grades answers, from wherever they come, by solver and graph distance. Prints for each its id,
-    its reward and one sentence on what is wrong, and then a summary.
+    Grades answers from any source by solver and graph distance. Prints for each its id, its reward
+    and one sentence on what is wrong, and then a summary.
 
     for example:
       glm-ppo score --data problems.jsonl --answers answers.jsonl
@@ -135,11 +141,12 @@ class ScoreOptions(GradingOptions):
 
     # The problems, a JSON object on each line with "id", "text" and "reference" (LP text).
     data: Path
-    # The answers, a JSON object on each line with "id" and "answer"; several for a problem if you
-    # like.
+    # The answers, a JSON object on each line with "id" and "answer"; a problem may have several.
     answers: Path
     # Write a line per answer: id, answer, and every field of its score.
     json: File = None
+    # Write the rates as one JSON object: exact, parsed and reward.
+    summary: File = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,13 +161,13 @@ class SFTOptions(ModelOptions):
       glm-ppo train --profile chatglm3-6b --policy runs/my-sft/policy --out runs/ppo
     """
 
-    # Folder for policy/ (checkpoint or LoRA adapter) and sft_log.json. Without it, and with no
-    # knob but --seed: where `train` looks for the profile's policy.
+    # Folder for policy/ (checkpoint or LoRA adapter) and sft_log.json. If left out, and no setting
+    # but --seed is given: the folder where `train` looks for the profile's policy.
     out: Path | None = None
-    # Demonstrations, in the form of `train`'s problems; the references are learnt as they stand.
-    # Otherwise they are generated, a share of the answers with an error (notebook 02).
+    # Demonstrations, in the form of `train`'s problems; the references are the answers to learn. If
+    # left out, they are generated, some of the answers with an error (notebook 02).
     data: File = None
-    # Demonstrations whose loss is watched.
+    # Held-out demonstrations, whose loss is measured during training.
     heldout: File = None
     # The knobs of SFT; the defaults are the profile's.
     settings: SFTSettings
@@ -170,17 +177,20 @@ Options = TrainOptions | EvaluateOptions | ScoreOptions | SFTOptions
 
 
 def parse(argv: Sequence[str]) -> Options:
-    """The options of a command; the defaults of its knobs are those of the profile it names.
+    """The options of a command line; settings that it leaves out come from its ``--profile``.
 
     Raises
     ------
     BadInput
-        When the line cannot be read; in one line, where tyro prints a box.
+        When the options are wrong; its message is one line, where tyro would print a box.
     """
     command, profile, missing = argv[0] if argv else "", PROFILES["tiny"], tyro.MISSING
     if command in ("train", "evaluate", "sft"):
         first_look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         first_look.add_argument("--profile", nargs="?")
+        first_look.add_argument("--config", nargs="?", type=Path)
+        config = first_look.parse_known_args(argv)[0].config
+        argv = [command, *(_options_in(config) if config else []), *argv[1:]]
         profile = get_profile(first_look.parse_known_args(argv)[0].profile)
     name = profile.name
     commands: dict[str, Options] = {
@@ -209,7 +219,28 @@ def parse(argv: Sequence[str]) -> Options:
 
 
 def _subcommand(name: str, default: Options, chosen: bool) -> object:
-    """The type of which tyro makes a subcommand; in the list of all only its first line shows."""
+    """The type of a subcommand for tyro; one that is not chosen shows its first line in --help."""
     title = None if chosen else (default.__doc__ or "").partition("\n")[0]
     marker = tyro.conf.subcommand(name, default=default, description=title)
     return Annotated[type(default), marker]
+
+
+def _options_in(path: Path) -> list[str]:
+    """The entries of a YAML or JSON file as options of the command line."""
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise BadInput(f"--config {path}: {error}") from error
+    if not isinstance(entries, dict):
+        raise BadInput(f"--config {path} holds no options; write one `name: value` on each line")
+    if isinstance(entries.get("problems"), str):  # a run's settings.json, which also has digests
+        for name in ("problems", "heldout", "policy", "reward"):
+            entries.pop(name, None)
+    options = []
+    for name, value in entries.items():
+        option = str(name).replace("_", "-")
+        if isinstance(value, bool):
+            options.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            options.append(f"--{option}={value}")
+    return options

@@ -1,4 +1,4 @@
-"""What one notebook hands to the next: data, tokenizer, SFT policy, found or made on the spot."""
+"""What one notebook hands to the next: problems and policies, made now if they are missing."""
 
 import hashlib
 import json
@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def runs_dir(profile: Profile) -> Path:
     """Folder of a profile's results: ``runs/<name>-<fingerprint of what SFT depends on>``.
 
-    Another base model, other data or SFT settings are another folder, so nothing stale is picked
-    up; a PPO run guards its own settings. ``GLM_PPO_RUNS`` moves ``runs`` elsewhere.
+    A change of base model, data or SFT settings changes the folder, so nothing stale is reused; PPO
+    runs check their own settings. The environment variable ``GLM_PPO_RUNS`` replaces ``runs``.
     """
     settings = {k: v for k, v in asdict(profile).items() if k not in ("ppo", "threads")}
     text = json.dumps([settings, base_model.made()["sha256"]], sort_keys=True)
@@ -38,12 +38,12 @@ def runs_dir(profile: Profile) -> Path:
 
 
 def sft_folder(profile: Profile, seed: int = 0) -> Path:
-    """Where the profile's SFT policy, trained with a seed, lies or will lie."""
+    """Folder of the profile's SFT policy for a seed, whether it has been trained yet or not."""
     return runs_dir(profile) / f"sft-seed{seed}"
 
 
 def training_problems(profile: Profile) -> list[Problem]:
-    """Problems that PPO practises on; SFT's demonstrations are made from others like them."""
+    """The problems PPO trains on; SFT's demonstrations come from another draw of the same split."""
     return prepare(profile, word_problems.generate(profile.train_problems, seed=1))
 
 
@@ -54,7 +54,7 @@ def heldout_problems(profile: Profile) -> list[Problem]:
 
 
 def demonstration_pairs(profile: Profile, split: str = "train") -> list[tuple[str, str]]:
-    """(prompt, answer) texts for SFT, a share of them with an error."""
+    """(prompt, answer) texts for SFT; in the split "train" a share of the answers has an error."""
     train = split == "train"
     count = profile.sft.problems if train else profile.heldout_problems
     problems = word_problems.generate(count, seed=3 if train else 4, split=split)
@@ -73,7 +73,7 @@ def start_policy(profile: Profile) -> Path | str:
 
 
 def sft_policy(profile: Profile, seed: int = 0, progress: bool = True) -> Path:
-    """Folder of the SFT policy: the one notebook 02 stored, or trained now."""
+    """Folder of the SFT policy that notebook 02 stored; if there is none, it is trained now."""
     folder = sft_folder(profile, seed)
     if not is_checkpoint(folder / "policy"):
         train_sft_policy(profile, seed, progress)
@@ -90,8 +90,8 @@ def train_sft_policy(
 ) -> list[dict]:
     """Train the SFT policy, store it in ``folder/policy``, and return the log.
 
-    Without `folder` it goes where :func:`sft_policy` looks; without `pairs` of (prompt, answer)
-    the profile's demonstrations are learnt and its held-out problems tried.
+    Without `folder` it goes where :func:`sft_policy` looks. Without `pairs` of (prompt, answer) it
+    learns the profile's demonstrations, and is evaluated on the held-out problems on the way.
     """
     set_seed(seed)
     start = start_policy(profile)
@@ -133,9 +133,10 @@ def is_checkpoint(folder: Path) -> bool:
 
 
 def ppo_policy(profile: Profile, folder: Path | str, seed: int = 0) -> PreTrainedModelWrapper:
-    """A checkpoint as the policy of PPO: with the profile's type, LoRA and a fresh value head.
+    """Load a checkpoint as PPO's policy: in the profile's dtype, with LoRA and a new value head.
 
-    A saved adapter is trained on; another checkpoint gets a new adapter where the profile has one.
+    A saved adapter is trained further; any other checkpoint gets a new adapter if the profile has
+    LoRA settings.
     """
     set_seed(seed)  # a new adapter starts from random weights
     lora = None if (Path(folder) / ADAPTER).is_file() else profile.lora
@@ -149,7 +150,7 @@ def ppo_settings(profile: Profile, seed: int = 0) -> PPOSettings:
 
 
 def prepare(profile: Profile, problems: Sequence[Problem]) -> list[Problem]:
-    """Put the description of the LP format before each problem, where the profile asks for it."""
+    """Put the description of the LP format before each problem, if the profile asks for it."""
     if not profile.instruct:
         return list(problems)
     return [
@@ -158,7 +159,7 @@ def prepare(profile: Profile, problems: Sequence[Problem]) -> list[Problem]:
 
 
 def result(profile: Profile) -> str:
-    """What notebook 05 reached: held-out exact rates before and after PPO."""
+    """The result of notebook 05 as text: held-out exact rates before and after PPO."""
     folder = runs_dir(profile) / "ppo-seed0"
     rows, log = read_jsonl(folder / "eval.jsonl"), read_jsonl(folder / "log.jsonl")
     if len(rows) < 2:

@@ -62,7 +62,7 @@ ANNOTATORS = (
 def worsen(problem: Problem, errors: int, rng: random.Random) -> str:
     """The reference of `problem` with `errors` errors put in one after the other.
 
-    An error never takes back an earlier one.
+    No error undoes an earlier one.
     """
     answer, seen = problem.reference, {fingerprint(read_plain_lp(problem.reference))}
     while len(seen) <= errors:
@@ -150,7 +150,7 @@ _WHOLE = re.compile("whole|in part|in full|unfinished|not allowed|cannot be used
 
 
 def features(text: str, answer: str) -> Floats:
-    """What a careless reader sees of an answer, ``[len(FEATURES)]``; see `FEATURES`."""
+    """What a careless reader notices about an answer, ``[len(FEATURES)]``; see `FEATURES`."""
     asked, given = (set(re.findall(r"\d+", t)) for t in (text, answer))
     body = answer.partition("subject to\n")[2]
     words = text.lower()
@@ -181,9 +181,10 @@ class Pair:
 
 
 def preference_pairs(problems: Sequence[Problem], seed: int, most: int = 3) -> list[Pair]:
-    """One pair a problem: answers with different numbers of errors, from 0 to `most`.
+    """One pair per problem: two answers with different numbers of errors, from 0 to `most`.
 
-    The one with fewer errors is preferred with the probability of `pairwise_comparisons`.
+    The one with fewer errors is preferred with the probability that `pairwise_comparisons` uses,
+    where an answer's quality is minus its number of errors.
     """
     rng = random.Random(f"pairs {seed}")
     pairs = []
@@ -232,16 +233,16 @@ def _inputs(texts_and_answers: Iterable[tuple[str, str]]) -> torch.Tensor:
 
 
 def train_reward_model(pairs: Sequence[Pair], steps: int = 50, seed: int = 0) -> RewardModel:
-    """Minimise the mean of ``-log sigmoid(r_chosen - r_rejected)`` (Ouyang et al., "Training
-    language models to follow instructions with human feedback", 2022, equation 1).
+    """Train a reward model on pairs: minimise the mean of ``-log sigmoid(r_chosen - r_rejected)``.
 
-    One full batch a step, Adam. The features are standardised by their mean and spread over all
-    answers, which the normalisation layer keeps for later.
+    The loss is equation 1 of Ouyang et al., "Training language models to follow instructions with
+    human feedback" (2022). Every step of Adam uses all pairs. The features are standardised with
+    their mean and spread over all answers, which the normalisation layer stores.
     """
     torch.manual_seed(seed)
     model = RewardModel()
     x = _inputs((p.problem.text, answer) for p in pairs for answer in (p.chosen, p.rejected))
-    model(x)  # measures mean and spread
+    model(x)  # the normalisation layer measures mean and spread
     model.eval()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(steps):
@@ -254,7 +255,7 @@ def train_reward_model(pairs: Sequence[Pair], steps: int = 50, seed: int = 0) ->
 
 
 def calibration_curve(margins: Floats, bins: int = 5) -> tuple[Floats, Floats, Ints]:
-    """How often the answer that a model prefers was the chosen one, by how sure the model was.
+    """How often the chosen answer is the one the model prefers, by how sure the model is.
 
     Parameters
     ----------
@@ -264,8 +265,8 @@ def calibration_curve(margins: Floats, bins: int = 5) -> tuple[Floats, Floats, I
     Returns
     -------
     predicted, observed, counts : arrays ``[bins]``
-        Mean ``sigmoid(|margin|)``, share of positive margins (a tie counts half) and number of
-        pairs in bins of equal numbers.
+        For bins with equally many pairs: mean ``sigmoid(|margin|)``, share of positive margins (a
+        tie counts half), and number of pairs.
     """
     right = (margins > 0) + 0.5 * (margins == 0)
     order = np.array_split(np.argsort(np.abs(margins), kind="stable"), bins)
@@ -357,7 +358,8 @@ def toy_trainer(seed: int = 0, drift: float = 0.02, **config: Any) -> PPOTrainer
     ----------
     seed : int
     drift : float
-        Standard deviation of the noise that has taken the policy away from its reference model.
+        Standard deviation of the noise on the policy's weights that sets it apart from its
+        reference model.
     config
         Settings of ``PPOConfig``.
     """
@@ -367,7 +369,7 @@ def toy_trainer(seed: int = 0, drift: float = 0.02, **config: Any) -> PPOTrainer
     dropouts = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
     gpt2 = GPT2LMHeadModel(GPT2Config(**sizes, **others, **dropouts))
     policy = AutoModelForCausalLMWithValueHead(gpt2, summary_dropout_prob=0.0)
-    policy.is_peft_model = False  # TRL's from_pretrained sets it; this model comes from no folder
+    policy.is_peft_model = False  # TRL's from_pretrained would set it; this model is not loaded
     reference = deepcopy(policy)
     with torch.no_grad():
         for weight in gpt2.parameters():
@@ -379,5 +381,5 @@ def toy_trainer(seed: int = 0, drift: float = 0.02, **config: Any) -> PPOTrainer
     )
     settings = PPOConfig(batch_size=1, mini_batch_size=1, **config)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that there is no dataset: there need not be one
+        warnings.simplefilter("ignore")  # TRL warns that there is no dataset; none is needed
         return PPOTrainer(settings, policy, reference, tokenizer)

@@ -26,8 +26,8 @@ class SFTSettings:
     learning_rate : float
         Peak of AdamW's learning rate, after the warm-up and before cosine decay to zero.
     muon_lr : float or None
-        The same for Muon, which then trains the matrices inside the layers; None leaves them to
-        AdamW. For training from random weights: see `sft.muon_and_adamw`.
+        Peak of Muon's learning rate, which then trains the matrices inside the layers; None leaves
+        them to AdamW. Meant for training from random weights; see `sft.muon_and_adamw`.
     warmup : float
         Share of the steps in which the learning rate rises linearly.
     weight_decay : float
@@ -35,13 +35,13 @@ class SFTSettings:
     problems : int
         Demonstrations to generate.
     error_rate : float
-        Share of the generated demonstrations that carry one error.
+        Share of the generated demonstrations that contain one error.
     eval_every : int
         Steps between two measurements of the loss on held-out demonstrations.
     gradient_checkpointing : bool
         Keep only the input of each layer and compute the rest again in the backward pass.
     seed : int
-        Order of the batches.
+        Decides the order of the batches.
     """
 
     steps: int = 2000
@@ -70,10 +70,10 @@ class SFTSettings:
 
 @dataclass(frozen=True)
 class PPOSettings:
-    """Knobs of PPO. Names and defaults follow Schulman et al. (2017) and TRL's ``PPOConfig``.
+    """Knobs of PPO, named as in Schulman et al. (2017) and TRL's ``PPOConfig`` where possible.
 
-    All sizes count the whole run: on several processes each takes an equal share of a batch, so
-    the same settings learn the same on any number of them.
+    All sizes are those of the whole run: several processes share each batch equally, so the same
+    settings train the same way on any number of processes.
 
     Attributes
     ----------
@@ -91,14 +91,14 @@ class PPOSettings:
     policy_lr : float
         Adam's learning rate for the policy.
     value_lr : float
-        Adam's learning rate for the value head, which starts from nothing and has to keep up with
-        a changing policy, so it is much higher.
+        Adam's learning rate for the value head. It is much higher than the policy's, because the
+        head starts untrained and has to keep up with a changing policy.
     value_warmup : int
-        First steps in which only the value head learns.
+        Number of steps at the start in which only the value head learns.
     lr_end : float
         Share of both learning rates that is left in the last step. They fall linearly after the
-        value warm-up, so that the last steps average out noise instead of adding to it. A resumed
-        run with more steps follows the longer slope from there on.
+        value warm-up, so that the last steps average out noise instead of adding to it. If a run is
+        resumed with more steps, the rates fall more slowly from then on.
     value_coef : float
         Weight of the value loss.
     clip : float
@@ -108,8 +108,8 @@ class PPOSettings:
     gamma : float
         Discount per token.
     lam : float
-        Lambda of generalised advantage estimation. It is 1 because rewards come at the end of
-        short responses: below 1, the errors of a value head that is still learning go into every
+        Lambda of generalised advantage estimation. It is 1 because the reward comes at the end of a
+        short response: below 1, the errors of a value head that is still learning would enter every
         advantage.
     kl_coef : float
         Coefficient of the KL penalty.
@@ -126,27 +126,28 @@ class PPOSettings:
         PPO steps between checkpoints.
     rollout_batch_size : int
         Responses that one process generates at a time. More is not always faster: 128 responses of
-        the tiny profile took 0.76 to 0.79 s by 64 and 0.93 to 1.14 s at once (2 x86-64 cores).
+        the tiny profile took 0.76 to 0.79 s in batches of 64, and 0.93 to 1.14 s in one batch
+        (2 x86-64 cores).
     gradient_checkpointing : bool
         Keep only the input of each layer and compute the rest again in the backward pass.
     seed : int
-        Everything random in a step follows from this number and the number of the step.
+        Together with the number of a step, it decides everything random in that step.
 
     Notes
     -----
-    What the knobs cost in memory on each device, computed and not measured on a GPU. R responses
-    at a time, T tokens of prompt and response, b bytes per number (2 in bfloat16):
+    Memory that the knobs cost on each device, computed and not measured on a GPU, for R responses
+    at a time, T tokens of prompt and response, and b bytes per number (2 in bfloat16):
 
     - generation, R = `rollout_batch_size`: ``2 * layers * groups * kv_channels * R * T * b`` of
       keys and values. ChatGLM3-6B: 28 KiB per token, 0.23 GB at R = 16 and T = 512.
     - optimisation, R = `mini_batch_size` / processes: the logits of the responses,
-      ``R * max_new_tokens * vocabulary * (b + 4)`` with TRL's copy in float32, as many again for
-      their gradients, and some times ``R * max_new_tokens * vocabulary * 4`` for log-probabilities
-      and entropy. ChatGLM3-6B: 0.40 GB for the first at R = 4 and 256 new tokens.
+      ``R * max_new_tokens * vocabulary * (b + 4)`` with TRL's copy in float32; the same again for
+      their gradients; and several times ``R * max_new_tokens * vocabulary * 4`` for
+      log-probabilities and entropy. ChatGLM3-6B: 0.40 GB for the first at R = 4 and 256 new tokens.
     - the layers' inputs, ``layers * R * T * hidden * b``, which `gradient_checkpointing` keeps:
       0.47 GB there. Without it, roughly ``34 * hidden`` bytes a token and layer (Korthikanti et
       al. 2022, section 4.1, for a GPT layer without its attention scores): 8 GB.
-    - `batch_size` and `epochs`: next to nothing, token ids and a few numbers per token.
+    - `batch_size` and `epochs`: next to nothing, only token ids and a few numbers per token.
     """
 
     steps: int = 50
@@ -208,12 +209,12 @@ def _require(
     above: float | None = None,
     at_most: float = math.inf,
 ) -> None:
-    """Check that each named knob is None where it may be, or a finite number in its range.
+    """Check that each named knob is a finite number in its range, or None where that is allowed.
 
     Raises
     ------
     BadInput
-        Naming the first knob that is not, its value and its range.
+        For the first knob that is not, with its name, value and range.
     """
     kinds = {f.name: f.type for f in fields(settings)}
     wanted = f"of at least {at_least}" if above is None else f"above {above}"
@@ -239,7 +240,7 @@ def _recompute(settings: SFTSettings | PPOSettings) -> str:
 
 @contextmanager
 def memory_advice(phase: str, advice: str) -> Iterator[None]:
-    """Say what lowers the memory of a phase when the GPU is full in it."""
+    """If the GPU runs out of memory in the block, add `advice` on what to lower to the error."""
     import torch
 
     try:
@@ -257,24 +258,28 @@ class Profile:
     Attributes
     ----------
     name : str
+        Its key in ``PROFILES``.
     checkpoint : str or None
-        Published checkpoint to start from; None starts from the small base model of `base.py`.
+        Published checkpoint to start from; None starts from the small base model of `base_model/`.
+    revision : str or None
+        Commit of the checkpoint on the hub; None takes the one that is pinned for it, if any.
     dtype : str
         Parameter type, a name in ``torch``. The weights are held once under LoRA and twice
         without it: ChatGLM3-6B takes 12.5 GB in bfloat16, GLM-4-9B 18.8 GB.
     lora : dict or None
         Arguments of ``peft.LoraConfig``; None trains every parameter. An adapter of rank 16 on
-        ChatGLM3-6B has 3.9 million parameters; with gradient and Adam's state, in float32, 62 MB.
+        ChatGLM3-6B has 3.9 million parameters: 62 MB with gradients and Adam's state in float32.
     instruct : bool
-        Put the description of the LP format before every problem, for a chat model that has not
-        been taught it.
+        Put a description of the LP format before every problem, for a chat model that does not
+        know it.
     train_problems, heldout_problems : int
         Problems for PPO, and held-out problems for evaluation.
     threads : int or None
-        Threads that torch computes with; None leaves it to torch. The matrices of the tiny profile
-        are too small to share: two threads mostly wait for each other, and wait long when another
-        process holds one of the cores.
+        Threads that torch computes with; None leaves it to torch. The tiny profile takes one: its
+        matrices are so small that two threads mostly wait for each other, and wait long when
+        another process keeps a core busy.
     sft, ppo : SFTSettings, PPOSettings
+        Knobs of the two stages of training.
 
     Notes
     -----
@@ -294,7 +299,7 @@ class Profile:
     ppo: PPOSettings = field(default_factory=PPOSettings)
 
     def quick(self) -> "Profile":
-        """The same profile with so few steps that it only shows that everything runs."""
+        """The same profile with only a few steps, enough to see that everything runs."""
         return replace(
             self,
             train_problems=min(self.train_problems, 500),
@@ -315,13 +320,13 @@ class Profile:
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": ["query_key_value"]}
 
 PROFILES = {
-    # Errors enough that most sampled answers are wrong, and most greedy ones right.
+    # So many wrong demonstrations that most sampled answers are wrong, but most greedy ones right.
     "tiny": Profile(
         name="tiny",
         threads=1,
         sft=SFTSettings(steps=1200, problems=9600, error_rate=0.44, eval_every=400),
     ),
-    # Not run by the authors on the published weights: no GPU and no hub was at hand.
+    # This profile and the next have not been run on the published weights yet.
     "chatglm3-6b": Profile(
         name="chatglm3-6b",
         checkpoint="THUDM/chatglm3-6b",
@@ -365,9 +370,9 @@ PROFILES = {
 }
 
 
-# What SFT of ChatGLM3-6B needs of a GPU, in GB; PPO needs less. Computed like the sizes in
-# `PPOSettings`, with 512 tokens to each of the 16 demonstrations: weights 12.5, logits and their
-# gradients 6.4, inputs of the layers 1.9, one recomputed layer 1.1.
+# GPU memory that SFT of ChatGLM3-6B needs, in GB; PPO needs less. Computed like the sizes in
+# `PPOSettings`, for 16 demonstrations of 512 tokens: weights 12.5, logits and their gradients 6.4,
+# inputs of the layers 1.9, one recomputed layer 1.1.
 CHATGLM3_GPU_GB = 22
 
 
@@ -375,9 +380,9 @@ def get_profile(name: str | None = None) -> Profile:
     """The profile called `name`.
 
     Without a name: the one in the environment variable ``GLM_PPO_PROFILE``, else ``chatglm3-6b``
-    where there is a GPU with enough free memory, else ``tiny``. ``GLM_PPO_QUICK=1`` cuts every
-    profile down to a few steps. Torch is told the profile's number of threads, unless the
-    environment variable ``OMP_NUM_THREADS`` says another.
+    if there is a GPU with enough free memory, else ``tiny``. ``GLM_PPO_QUICK=1`` cuts every profile
+    down to a few steps. Also sets torch's number of threads to the profile's, unless the
+    environment variable ``OMP_NUM_THREADS`` is set.
 
     Raises
     ------
@@ -396,7 +401,7 @@ def get_profile(name: str | None = None) -> Profile:
 
 
 def _profile_for_this_machine() -> str:
-    """``chatglm3-6b`` where it fits, else ``tiny``; says why where a GPU is left unused."""
+    """``chatglm3-6b`` where it fits, else ``tiny``; prints why if that leaves a GPU unused."""
     import torch
 
     if not torch.cuda.is_available():
@@ -406,7 +411,7 @@ def _profile_for_this_machine() -> str:
         return "chatglm3-6b"
     print(
         f"profile tiny: the GPU has {free:.1f} GB free, and chatglm3-6b needs about "
-        f"{CHATGLM3_GPU_GB} GB; GLM_PPO_PROFILE=chatglm3-6b takes it all the same",
+        f"{CHATGLM3_GPU_GB} GB; set GLM_PPO_PROFILE=chatglm3-6b to use it anyway",
         file=sys.stderr,
     )
     return "tiny"

@@ -38,7 +38,8 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     Raises
     ------
     BadInput
-        When a ChatGLM has none of these: without its roles it would not know that it is asked.
+        When the tokenizer of a ChatGLM has none of these: without the role tokens the model cannot
+        tell a question from a text to continue.
     """
     if hasattr(tokenizer, "build_chat_input"):
         return _flat(tokenizer.build_chat_input(text))
@@ -57,7 +58,7 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def _flat(ids: object) -> list[int]:
-    """Token ids as one list, from what a prompt builder returns: nested, as tensors, in a dict."""
+    """Token ids as one list; prompt builders return them nested, as tensors or in a dict."""
     ids = ids["input_ids"] if isinstance(ids, Mapping) else ids
     return torch.as_tensor(ids).flatten().tolist()
 
@@ -68,9 +69,9 @@ def _token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
 
 
 def encode_answer(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of an assistant's answer: the newline that ends the role line, text, end token.
+    """Token ids of an answer: the newline that ends the assistant's role line, text, end token.
 
-    ChatGLM2's prompt ends in the text of a question and not in a role: no newline there.
+    ChatGLM2 has no role lines, so there the newline is left out.
     """
     roles = hasattr(tokenizer, "build_chat_input") or not hasattr(tokenizer, "build_prompt")
     newline = tokenizer.encode("\n", add_special_tokens=False) if roles else []
@@ -79,13 +80,13 @@ def encode_answer(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 def decode_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int] | torch.Tensor) -> str:
     """Text of a response, without the leading newline and the end token."""
-    # Left out here, because `skip_special_tokens` lists the special tokens anew for every id.
+    # `skip_special_tokens` does the same, but lists the special tokens again for every id.
     special = set(tokenizer.all_special_ids)
     return tokenizer.decode([i for i in map(int, ids) if i not in special]).strip()
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Tokens that end an answer: the end token, and the roles that would start another turn."""
+    """Tokens that end an answer: the end token, and the role tokens that would start a new turn."""
     turns = [_token_id(tokenizer, t) for t in ("<|user|>", "<|observation|>")]
     return [tokenizer.eos_token_id, *(t for t in turns if t is not None)]
 
@@ -95,7 +96,7 @@ def check_lengths(
 ) -> None:
     """Make sure that every prompt and its response fit into the model's context.
 
-    Beyond the context that it was trained on a model computes without complaint, and writes noise.
+    Beyond the context that it was trained on, a model raises no error but writes noise.
 
     Raises
     ------
@@ -105,7 +106,7 @@ def check_lengths(
     names = ("seq_length", "max_position_embeddings", "n_positions")
     limit = next((getattr(model.config, n) for n in names if hasattr(model.config, n)), math.inf)
     for place, problem in enumerate(problems):
-        # A token is at least a byte, and the roles around a prompt are a few tokens.
+        # A quick bound first: a token is at least a byte, and the role tokens are fewer than 64.
         if len(problem.text.encode()) + 64 + max_new_tokens <= limit:
             continue
         tokens = len(encode_prompt(tokenizer, problem.text))
@@ -196,13 +197,13 @@ def _until_stop(ids: torch.Tensor, stops: list[int]) -> torch.Tensor:
 
 
 def device_of(policy: torch.nn.Module) -> torch.device:
-    """The device that the parameters are on."""
+    """The device of the model's parameters."""
     return next(policy.parameters()).device
 
 
 @contextmanager
 def evaluation_mode(policy: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode for the duration, then back to what it was."""
+    """Evaluation mode inside the block, then back to the mode before."""
     training = policy.training
     policy.eval()
     try:
@@ -217,7 +218,7 @@ def evaluation_mode(policy: torch.nn.Module) -> Iterator[None]:
 def call_reward(reward_fn: RewardFn, problems: Sequence, answers: Sequence[str]) -> list[float]:
     """Call a reward function the way TRL does: prompts, completions, and columns by name.
 
-    Every field of the problems but ``text`` is a column, ``reference`` among them.
+    Every field of the problems except ``text`` is a column, for example ``reference``.
 
     Raises
     ------

@@ -80,6 +80,8 @@ def train_sft(
 
     Parameters
     ----------
+    train, heldout : sequence of (str, str)
+        Demonstrations to learn from, and those on which ``eval_loss`` is measured (may be empty).
     probe : callable, optional
         Called with the model before training and at every evaluation; what it measures goes into
         the log. It does not change what is learnt.
@@ -88,8 +90,8 @@ def train_sft(
     -------
     list of dict
         The log: ``step`` with ``loss`` (training), ``eval_loss`` (held-out), in nats per answer
-        token, or what `probe` returned; the last row has the ``seconds`` it took, those of the
-        probe included. Also written to ``out_dir/sft_log.json``.
+        token, or what `probe` returned; the last row has the ``seconds`` of the whole training,
+        including the probe. Also written to ``out_dir/sft_log.json``.
 
     Raises
     ------
@@ -125,17 +127,17 @@ def train_sft(
 
 
 class Several(torch.optim.Optimizer):
-    """Optimisers that share out a model's parameters, and step together."""
+    """Several optimisers as one, each with its own part of a model's parameters."""
 
     def __init__(self, *parts: torch.optim.Optimizer):
         super().__init__([{**group} for part in parts for group in part.param_groups], {})
         self.parts = parts
 
     def step(self, closure: Callable | None = None) -> None:  # type: ignore[override]
-        """Step all of them, with the rates that a scheduler has set here."""
+        """Step all of them, with the learning rates of this optimiser's own groups."""
         own = (group for part in self.parts for group in part.param_groups)
         for group, shown in zip(own, self.param_groups, strict=True):
-            group["lr"] = shown["lr"]  # which a scheduler may have changed
+            group["lr"] = shown["lr"]  # a scheduler only knows the groups of this optimiser
         for part in self.parts:
             part.step()
 
@@ -161,7 +163,7 @@ Measurement = Callable[[PreTrainedModel], dict[str, float]]
 
 
 class _Probe(TrainerCallback):
-    """Measure the model before training and beside every evaluation."""
+    """Measure the model before training and at every evaluation."""
 
     def __init__(self, probe: Measurement):
         self.probe = probe
@@ -201,7 +203,7 @@ def _arguments(
         adam_beta2=0.98,
         save_strategy="no",
         report_to=[],
-        log_level="error",  # nothing in between the progress bar and the reader
+        log_level="error",  # only the progress bar is to be seen
         group_by_length=True,  # less padding
         seed=settings.seed,
         use_cpu=not torch.cuda.is_available(),
@@ -210,6 +212,6 @@ def _arguments(
         remove_unused_columns=False,
         label_names=["labels"],
     )
-    # One process would else spread its batches over all GPUs, and learn from so many times more.
+    # Otherwise one process would put a whole batch on every GPU, and so learn from larger batches.
     arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments

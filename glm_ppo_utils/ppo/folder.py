@@ -1,10 +1,10 @@
-"""What a PPO run keeps in its folder: whose it is, its log, its checkpoints.
+"""The folder of a PPO run: which run it belongs to, its log and its checkpoints.
 
 ================  ==================================================================
-settings.json     the settings, and what else must be the same for a run to go on
+settings.json     the settings, and what else must be the same to resume the run
 log.jsonl         a row per step
 eval.jsonl        a row per evaluation on held-out problems
-tensorboard/      the same numbers as curves
+tensorboard/      the same numbers, for TensorBoard
 checkpoints/      the state after the newest steps
 ================  ==================================================================
 """
@@ -30,8 +30,8 @@ from glm_ppo_utils.ppo.trainer import adapter_is_fresh
 from glm_ppo_utils.profiles import PPOSettings
 from glm_ppo_utils.rollout import RewardFn
 
-# Settings that may change between two parts of a run: how long it goes, how often it writes, and
-# what saves memory.
+# Settings that may be different when a run is resumed: how long it is, how often it evaluates and
+# saves, and what saves memory.
 FREE = {
     *("steps", "eval_every", "eval_problems", "checkpoint_every"),
     *("rollout_batch_size", "gradient_checkpointing"),
@@ -46,7 +46,7 @@ class RunFolder:
     path : Path
         Made if it is not there.
     identity : dict
-        The settings, and digests of what else decides what the run computes.
+        The settings, and digests of all else that decides the results; see `run_identity`.
     main : bool
         Whether this process writes.
 
@@ -71,16 +71,16 @@ class RunFolder:
                 atomic.write_text(settings, json.dumps(identity, indent=1))
         except OSError as error:
             raise OSError(
-                f"cannot write to {self.path}: {error.strerror}; mend that, or pass another out_dir"
+                f"cannot write to {self.path}: {error.strerror}; fix that, or pass another out_dir"
             ) from error
 
     def rows(self, name: str) -> list[dict]:
-        """The rows of ``log.jsonl`` or ``eval.jsonl``, by the name before the dot."""
+        """The rows of ``log.jsonl`` or ``eval.jsonl``; `name` is "log" or "eval"."""
         return read_jsonl(self.path / f"{name}.jsonl")
 
     @contextmanager
     def writing(self, done: int) -> Iterator[None]:
-        """Go on after `done` steps: later rows are dropped, and curves are drawn until the end."""
+        """Let the block write what follows `done` steps; older rows of later steps are dropped."""
         if not self.main:
             yield
             return
@@ -88,15 +88,21 @@ class RunFolder:
         self._drop_rows("eval", done + 1)
         self._curves = SummaryWriter(str(self.path / "tensorboard"), purge_step=done)
         for row in self.rows("eval")[-1:]:
-            self._draw("eval", row)  # purged with the steps that are run again
+            self._draw("eval", row)  # `purge_step` has removed it with the steps to be repeated
         try:
             yield
         finally:
-            with suppress(OSError):  # a full disk is an error where a row is written
+            with suppress(OSError):  # if the disk is full, writing a row has raised already
                 self._curves.close()
 
     def write(self, name: str, row: dict) -> None:
-        """Append a row; a number that is not finite (nothing varied) becomes null."""
+        """Append a row to ``<name>.jsonl``; a number that is not finite becomes null.
+
+        Raises
+        ------
+        OSError
+            When it cannot be written, naming the file.
+        """
         if not self.main:
             return
         row = {k: v if _is_finite(v) else None for k, v in row.items()}
@@ -107,7 +113,7 @@ class RunFolder:
             self._draw(name, row)
         except OSError as error:
             raise OSError(
-                f"{path} could not be written ({error.strerror}); mend that, then run again: "
+                f"{path} could not be written ({error.strerror}); fix that, then run again: "
                 "training continues from the newest checkpoint"
             ) from error
 
@@ -119,7 +125,7 @@ class RunFolder:
                 self._curves.add_scalar(f"{name}/{key}", value, row["step"])
 
     def _drop_rows(self, name: str, step: int) -> None:
-        """Drop the rows from a step on, and a row that was cut while it was written."""
+        """Drop all rows from `step` on, and a last row that was only partly written."""
         rows = [r for r in self.rows(name) if r["step"] < step]
         text = "".join(json.dumps(r) + "\n" for r in rows)
         atomic.write_text(self.path / f"{name}.jsonl", text)
@@ -148,10 +154,10 @@ def run_identity(
     heldout: list,
     reward_fn: RewardFn,
 ) -> dict:
-    """What must be the same for a run to go on, apart from `FREE`: it is not all in a checkpoint.
+    """Everything that must be the same to resume a run; only the settings in `FREE` may change.
 
-    The place in the data is the number of the step, which means something in this list of problems
-    only; and the policy before the first step is the reference model.
+    A checkpoint does not hold all of it: which problems a step takes depends on its number and on
+    the list of problems, and the policy before the first step is the reference model.
     """
     reward = reward_fn if hasattr(reward_fn, "__qualname__") else type(reward_fn)
     return {
@@ -164,9 +170,9 @@ def run_identity(
 
 
 def _policy_digest(policy: torch.nn.Module) -> str:
-    """A digest of the first numbers of each parameter that the reference model depends on.
+    """A digest of the first numbers of every parameter that the reference model depends on.
 
-    That is neither the value head nor the random half of an adapter that changes nothing yet.
+    Left out are the value head, and the random ``lora_A`` of an adapter that has no effect yet.
     """
     fresh = adapter_is_fresh(policy)
     digest = hashlib.sha256()
@@ -207,10 +213,10 @@ class Checkpoints:
                 f"checkpoint {target} could not be written ({error.strerror}); free space there, "
                 f"then run again: training continues from the checkpoint before it"
             ) from error
-        # What is newer than this one was damaged, or training would not have started before it.
+        # Any newer checkpoint is damaged; otherwise training would have resumed from it.
         folders = self._folders()
         kept = folders[: folders.index(target) + 1][-self.keep :]
-        halves = self.folder.glob(".step-*")  # of processes that were killed while they wrote
+        halves = self.folder.glob(".step-*")  # left by processes that were killed while writing
         for other in {*folders, *halves} - {*kept}:
             shutil.rmtree(other)
         return target
@@ -239,7 +245,7 @@ class Checkpoints:
 
 
 def read_jsonl(path: Path | str) -> list[dict]:
-    """Rows of a JSON-lines log; a last line that was cut while written is left out."""
+    """Rows of a JSON-lines log, if it is there; a partly written last line is left out."""
     path = Path(path)
     rows = []
     for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else []:

@@ -1,4 +1,4 @@
-"""How much of the rewards a value head could explain, before one blames the value head."""
+"""How much of the rewards a linear value head could explain at best."""
 
 from collections.abc import Sequence
 
@@ -38,8 +38,8 @@ def explainable_variance(
     """Share of the rewards' variance that the best linear value head would explain.
 
     The head is fitted by ridge regression on the tokens of some rollouts and judged on those of
-    others (cross-validation), so it is neither a matter of learning rates nor of luck. It is a
-    limit for a head on the policy as it is: PPO also moves the states below the head.
+    others (cross-validation), so that neither learning rates nor overfitting affect the result. It
+    is a limit for a head on the policy as it is now: PPO also changes the states below the head.
 
     Parameters
     ----------
@@ -48,6 +48,10 @@ def explainable_variance(
     rollouts, rewards : sequence
         Responses of the policy, and one reward each. The target of every token is the reward of
         its response, as in PPO with gamma and lambda 1 where the KL is still 0.
+    ridge : float
+        Penalty on the squared weights of the head.
+    folds : int
+        Parts into which the rollouts are split; each is predicted from all others.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """The PPO loop: sample, score, optimise, and now and then evaluate.
 
-The loop takes a policy with a value head and a reward function. It knows neither ChatGLM nor
-linear programs: ``add_value_head`` prepared the first, ``Evaluator`` is one example of the second.
+The loop takes any policy with a value head and any reward function. It knows neither ChatGLM nor
+linear programs: in this series ``add_value_head`` provides the first and ``Evaluator`` the second.
 """
 
 import signal
@@ -57,8 +57,8 @@ class PPORun:
     heldout : sequence, optional
         Problems for evaluation during training.
     grader : callable, optional
-        The yardstick of the exact and parse rates in the log; `reward_fn` when left out. Pass the
-        evaluator here to train on another reward and still see what is exact.
+        What decides the exact and parse rates in the log; `reward_fn` when left out. Pass the
+        evaluator here to train on another reward and still see how many answers are exact.
     progress : bool
         Show a progress bar.
 
@@ -68,9 +68,8 @@ class PPORun:
         When `policy` has no value head.
     BadInput
         A ``ValueError``: when there are no problems, a prompt does not fit the model's context,
-        `out_dir` holds a run of another policy or with other settings, problems or another reward,
-        the batches cannot be shared out evenly, or gradient checkpointing has no effect on the
-        policy's code.
+        `out_dir` holds a run with another policy, reward, settings or problems, the batches cannot
+        be shared out evenly to the processes, or the policy's code ignores gradient checkpointing.
     OSError
         When `out_dir` cannot be written.
 
@@ -112,19 +111,19 @@ class PPORun:
             identity = run_identity(settings, policy, self.problems, list(heldout), reward_fn)
             self.folder = RunFolder(self.out_dir, identity, main=self.process == 0)
         self.trainer = ResponseTrainer(policy, tokenizer, settings, self.processes)
-        self.done = 0  # steps that are done
-        self._saved = 0  # the steps of the newest checkpoint
-        self._half_learnt = False  # in the middle of a step, whose state is not to be saved
+        self.done = 0  # number of finished steps
+        self._saved = 0  # number of steps in the newest checkpoint
+        self._half_learnt = False  # the weights are those of an unfinished step: not to be saved
 
     # -- the loop
 
     def train(self) -> list[dict]:
-        """Run the steps that are still to do, and return the log of all steps.
+        """Run the remaining steps, and return the log of all steps.
 
-        Ctrl-C ends the step, saves a checkpoint and raises ``KeyboardInterrupt``; so does the
-        signal of a shutdown (SIGTERM), where it has a handler. A second one does not wait: in the
-        middle of an optimisation, training then resumes from the last checkpoint. An error, such
-        as one of the reward function, is raised after the finished steps are saved.
+        Ctrl-C finishes the current step, saves a checkpoint and raises ``KeyboardInterrupt``; so
+        does SIGTERM, if Python has a handler for it. A second one stops at once; if it interrupts
+        an optimisation, that step is lost and training later resumes from the last checkpoint. Any
+        error, for example in the reward function, is raised after the finished steps are saved.
         """
         self._load()
         with self.folder.writing(self.done), self._saving_at_the_end():
@@ -171,7 +170,7 @@ class PPORun:
         }
 
     def _score(self, step: int, batch: list, answers: list[str]) -> tuple[list[float], list[float]]:
-        """What is learnt from, and what the log calls exact and parsed."""
+        """The rewards to learn from, and the grades from which the log counts exact and parsed."""
         try:
             rewards = call_reward(self.reward_fn, batch, answers)
             if self.grader is self.reward_fn:
@@ -201,8 +200,8 @@ class PPORun:
         )
 
     def optimise(self, rollouts: list[Rollout], rewards: list[float]) -> dict:
-        """Learn from responses and their rewards; what TRL says about it, under our names."""
-        # By length, so that the passes before TRL shuffles the batch carry little padding.
+        """Update the policy; returns statistics of TRL under the names of the log."""
+        # By length: the passes that TRL makes before it shuffles the batch then need less padding.
         pairs = sorted(
             zip(rollouts, rewards, strict=True),
             key=lambda pair: len(pair[0].query) + len(pair[0].response),
@@ -214,7 +213,7 @@ class PPORun:
                 [r.response for r, _ in pairs],
                 [torch.tensor(reward, dtype=torch.float32) for _, reward in pairs],
             )
-        # Where all returns are the same there is nothing to explain.
+        # If all returns are the same, the explained variance means nothing.
         varies = stats["ppo/returns/var"] > 1e-10 * max(stats["ppo/returns/mean"] ** 2, 1e-12)
         return {
             "kl": float(stats["objective/kl"]),
@@ -250,15 +249,15 @@ class PPORun:
     # -- what is due after a step
 
     def _bar(self) -> tqdm:
-        """The steps that are still to do, with a progress bar."""
-        # Left out where it is wanted, because TQDM_DISABLE is the default of this argument.
+        """The remaining steps, with a progress bar."""
+        # `disable` is only passed to hide the bar: its default is the variable TQDM_DISABLE.
         hide = {} if self.progress and self.process == 0 else {"disable": True}
         start, total = self.done, self.settings.steps
         steps = range(start, total)
         return tqdm(steps, desc="PPO", initial=start, total=total, unit="step", **hide)
 
     def _evaluate_if_due(self) -> None:
-        """Evaluate after the steps that are done, unless a run before this one has done so."""
+        """Evaluate if the settings ask for it now, unless ``eval.jsonl`` already has this step."""
         s, done = self.settings, self.done
         due = s.eval_every and self.heldout and (done == s.steps or done % s.eval_every == 0)
         size = len(self.heldout)
@@ -284,14 +283,14 @@ class PPORun:
             raise
 
     def _save(self) -> None:
-        """Save the state after the steps that are done, unless it is saved or in between steps."""
+        """Save the state, unless it is saved already or a step is only half done."""
         if self.process or self._half_learnt or self.done == self._saved:
             return
         learning = [(n, p) for n, p in self.policy.named_parameters() if p.requires_grad]
         state = {
             "parameters": {name: p.detach().cpu().clone() for name, p in learning},
             "optimizer": self.trainer.optimizer.state_dict(),
-            "kl_coef": float(self.trainer.kl_ctl.value),  # an adapted one is of numpy's type
+            "kl_coef": float(self.trainer.kl_ctl.value),  # numpy's type when adaptive
         }
         self.folder.checkpoints.save(self.done, state)
         self._saved = self.done
@@ -321,17 +320,17 @@ class PPORun:
                 )
 
     def _share(self, problems: Sequence) -> list:
-        """The problems that fall to this process."""
+        """This process's share of `problems`."""
         return list(problems)[self.process :: self.processes]
 
     def _set_seed(self, number: int) -> None:
-        """Seed the random states; each process has its own, the main one that of a single run."""
+        """Seed all random generators: the main process as a single one would be, others apart."""
         mixed = np.random.SeedSequence([number, self.process]).generate_state(1)
         set_seed(int(mixed[0]) if self.process else number)
 
 
 class Clock:
-    """Seconds of each phase of a step, and advice to the phase that runs out of memory."""
+    """Times the phases of a step, and adds advice to the error if one runs out of GPU memory."""
 
     def __init__(self, advice: Callable[[str], str]):
         self.advice = advice
@@ -346,15 +345,15 @@ class Clock:
         self.seconds[phase] = time.perf_counter() - start
 
     def split(self, phase: str, part: str, seconds: float) -> None:
-        """Name a part of a phase, and leave the rest to the phase."""
+        """Count `seconds` of a phase under the name `part` instead."""
         self.seconds |= {part: seconds, phase: self.seconds[phase] - seconds}
 
 
 @contextmanager
 def noted_signals() -> Iterator[list[int]]:
-    """Note a first Ctrl-C or SIGTERM in a list, for the block to look at; a second one acts.
+    """Note a first Ctrl-C or SIGTERM in the list, for the block to check; a second one acts.
 
-    A signal without a handler of Python's keeps doing what it does.
+    A signal that has no handler in Python keeps its usual effect.
     """
     noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():

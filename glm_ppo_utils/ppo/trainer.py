@@ -3,16 +3,16 @@
 ================================  ============================  ===================================
 what                              here                          TRL 0.11.4
 ================================  ============================  ===================================
-columns that are computed         the responses' only           prompt and response, prompt masked
+columns that are computed         those of the responses        prompt and response, prompt masked
 dropout                           off in every pass, so the     on in the pass that learns
                                   first ratio is exactly 1
 learning rates                    one for the policy, a higher  one for all parameters
                                   one for the value head
-gradient clipping                 of all parameters, always     a generator of parameters that is
-                                                                empty after the first clipping
+gradient clipping                 of all parameters, always     in the first update only: then its
+                                                                generator of parameters is used up
 reference model under LoRA        the adapter at PPO's start    the adapter switched off, which is
                                                                 the model before SFT
-gradient checkpointing            where a gradient is wanted    never: it passes in evaluation mode
+gradient checkpointing            where a gradient is needed    never: passes in evaluation mode
 several processes: padding        ids, mask and position ids    ids and mask
 several processes: means          over the tokens of all        each process over its own
 several processes: the log        means over processes          copies on CPUs are added up
@@ -39,12 +39,12 @@ Tensor = torch.Tensor
 
 
 class ResponseTrainer(PPOTrainer):
-    """TRL's trainer, computing on the columns of the responses only.
+    """TRL's trainer, computing only on the columns of the responses.
 
     Queries and responses are joined and padded on the left, so the responses are the last columns
     of a batch. TRL carries log-probabilities, logits and values of every position through its
-    losses and masks the prompt away; here the prompt's columns are dropped at once. Same losses,
-    and less to compute: `test_ppo.py` compares the two.
+    losses and masks the prompt; here the prompt's columns are dropped at once. The losses are the
+    same and there is less to compute; ``tests/test_ppo.py`` compares the two.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class ResponseTrainer(PPOTrainer):
     tokenizer : PreTrainedTokenizerBase
     settings : PPOSettings
     processes : int
-        Over which batch and mini-batch are shared out.
+        Number of processes that share each batch and mini-batch.
     """
 
     ref_model: PreTrainedModelWrapper | None
@@ -88,10 +88,10 @@ class ResponseTrainer(PPOTrainer):
             self.optional_peft_ctx = AdapterAtStart(policy)
         self.settings = settings
         self.head_dim = head_sequence_dim(policy)
-        self.width = 0  # response columns of the batch at hand
+        self.width = 0  # response columns of the current batch
 
     def set_learning_rates(self, step: int) -> None:
-        """The rates of a step: falling linearly, and none for the policy in the value warm-up."""
+        """Set both rates for a step: they fall linearly, the policy's is 0 in the value warm-up."""
         s = self.settings
         policy, value = self.optimizer.param_groups
         progress = max(0, step - s.value_warmup) / max(1, s.steps - 1 - s.value_warmup)
@@ -105,8 +105,8 @@ class ResponseTrainer(PPOTrainer):
         inputs = super().prepare_model_inputs(queries, responses)
         if not self.is_distributed:
             return inputs
-        # All processes need the same shape, as statistics are added up over them. TRL pads ids and
-        # mask to the longest row of all, but not ChatGLM's position ids.
+        # All processes need the same shape, because statistics are gathered from them. TRL pads
+        # ids and mask to the longest row of all processes, but not ChatGLM's position ids.
         widths = torch.tensor([self.width], device=self.current_device)
         self.width = int(self.accelerator.gather(widths).max())
         return {
@@ -172,18 +172,18 @@ class ResponseTrainer(PPOTrainer):
         advantages: Tensor,
         returns: Tensor,
     ) -> tuple[Tensor, Tensor, dict]:
-        """As TRL's; on several processes the mean over the tokens of all of them.
+        """As TRL's; on several processes the mean is over the tokens of all of them.
 
-        Gradients are averaged over processes. A mean over each one's own tokens would give those
-        of a process with short responses more weight.
+        Gradients are averaged over processes. If each took the mean over its own tokens, the tokens
+        of a process with short responses would get more weight.
         """
         if self.config.gradient_checkpointing:
-            self._no_dropout(self.model)  # TRL has switched it on; the backward pass recomputes
-        # TRL takes the entropy from the logits, to report it and not to learn from it.
+            self._no_dropout(self.model)  # TRL switched it on; recomputing would use it
+        # Detached, because TRL uses the logits only to report the entropy.
         policy_loss, value_loss, stats = super().loss(
             old_logprobs, values, logits.detach(), vpreds, logprobs, mask, advantages, returns
         )
-        # TRL reports every column; in those of padding, old and new pass differ without meaning.
+        # TRL reports the mean over all columns, but the ratio of a padding token means nothing.
         stats["policy/ratio"] = masked_mean(stats["policy/ratio"], mask)
         if self.is_distributed:
             tokens = mask.sum().float()
@@ -200,8 +200,8 @@ class ResponseTrainer(PPOTrainer):
 
     def _no_dropout(self, model: nn.Module) -> None:
         model.eval()
-        # Layers are recomputed in training mode only, so TRL's own pass, in evaluation mode, would
-        # never do it. Only the module that holds the layers is told that it trains.
+        # Layers are recomputed in training mode only, and TRL's passes run in evaluation mode. So
+        # the module that holds the layers, and no other, is set to training mode.
         if self.config.gradient_checkpointing and torch.is_grad_enabled():
             for module in model.modules():
                 if module.__dict__.get("gradient_checkpointing"):
@@ -209,7 +209,7 @@ class ResponseTrainer(PPOTrainer):
 
 
 def _config(s: PPOSettings, processes: int) -> PPOConfig:
-    """The settings under TRL's names."""
+    """The settings under TRL's names; sizes are those of one process."""
     return PPOConfig(
         batch_size=s.batch_size // processes,
         mini_batch_size=s.mini_batch_size // processes,
@@ -240,8 +240,8 @@ def _body_and_head(policy: nn.Module) -> tuple[list[nn.Parameter], list[nn.Param
 def _reference(policy: PreTrainedModelWrapper, processes: int) -> PreTrainedModelWrapper | None:
     """The reference model where TRL cannot make it: on several processes, without LoRA.
 
-    On CPUs accelerate fails on a model in which nothing can learn, so its unused value head
-    may. None leaves it to TRL: a copy, or the policy with its adapter disabled.
+    On CPUs accelerate fails on a model without trainable parameters, so its unused value head
+    stays trainable. None leaves it to TRL: a copy, or the policy with its adapter disabled.
     """
     if processes == 1 or getattr(policy, "is_peft_model", False):
         return None
@@ -254,16 +254,16 @@ def _reference(policy: PreTrainedModelWrapper, processes: int) -> PreTrainedMode
 
 
 def adapter_is_fresh(policy: nn.Module) -> bool:
-    """Whether a LoRA adapter changes nothing yet: its second matrices are all zero."""
+    """Whether a LoRA adapter has no effect yet: every ``lora_B`` is zero."""
     return not any(p.any() for n, p in policy.named_parameters() if "lora_B" in n)
 
 
 class AdapterAtStart:
-    """Context in which the adapter is the one that PPO started from.
+    """Context in which the adapter has the weights that PPO started from.
 
     TRL's reference model under LoRA is the policy with its adapter disabled. That is right for a
     fresh adapter. One that SFT has trained is part of the reference: disabling it would pull PPO
-    back to the model before SFT. Only the adapter is kept twice, a few MB, not the weights below.
+    back to the model before SFT. The copy of the adapter takes a few MB; the model is not copied.
     """
 
     def __init__(self, policy: PreTrainedModelWrapper):
@@ -272,7 +272,7 @@ class AdapterAtStart:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Exchange the two for the duration."""
+        """Swap the two adapters inside the block."""
         self._swap()
         try:
             yield
@@ -284,7 +284,7 @@ class AdapterAtStart:
             parameter.data, other.data = other.data, parameter.data
 
 
-# -- only the logits that are looked at
+# -- logits of the responses only
 
 
 @torch.no_grad()
@@ -309,7 +309,7 @@ def head_sequence_dim(policy: PreTrainedModelWrapper) -> int | None:
 def logits_of_last(policy: PreTrainedModelWrapper, count: int, dim: int | None) -> Iterator[None]:
     """Let the model compute the logits of the last `count` positions only.
 
-    Those of a prompt cost as much as those of a response, and PPO does not look at them.
+    Those of the prompt would cost as much, and PPO does not use them.
     """
     if dim is None:
         yield
