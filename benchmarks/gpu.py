@@ -4,12 +4,13 @@
     python benchmarks/gpu.py --layers 2 --hidden 64 --ffn 64 --batch 2 --mini-batch 1 \\
         --prompt 24 --response 8 --out build/gpu.csv           # any CPU, to see that it runs
 
-A step of 16 x (256 + 256) tokens of ChatGLM3-6B in bfloat16 with LoRA: seconds and peak memory of
-each phase, and rollout tokens a second beside their bound. A decoding step has to read all weights
-once, so that with W bytes of weights and a memory bandwidth of B bytes a second no batch of R
-rows gets more than ``R * B / W`` tokens a second. B is measured by copying a block of memory.
+By default a step takes 16 prompts of 256 tokens and as long responses, on ChatGLM3-6B in bfloat16
+with LoRA. The table has the seconds and the peak memory of each phase, and the generated tokens per
+second beside an upper bound: every decoding step reads all weights once, so with W bytes of weights
+and a memory bandwidth of B bytes per second, R rows get at most ``R * B / W`` tokens per second. B
+is measured by copying a block of memory.
 
-Unverified on a GPU: it was only run on a CPU, with the small sizes above.
+Not yet run on a GPU, only on a CPU with the small sizes above.
 """
 
 import argparse
@@ -26,8 +27,7 @@ import pandas as pd
 import torch
 
 from glm_ppo_utils import base_model
-from glm_ppo_utils.chatglm import add_value_head
-from glm_ppo_utils.chatglm import published_config, random_policy
+from glm_ppo_utils.chatglm import add_value_head, published_config, random_policy
 from glm_ppo_utils.chatglm.tokenization_chatglm import ChatGLMTokenizer
 from glm_ppo_utils.pipeline import ROOT
 from glm_ppo_utils.ppo import PPORun
@@ -45,7 +45,7 @@ class Prompt:
 
 
 def prompt_of(tokenizer: ChatGLMTokenizer, tokens: int) -> Prompt:
-    """A prompt of exactly so many tokens."""
+    """A prompt of exactly `tokens` tokens."""
     text = ""
     while len(encode_prompt(tokenizer, text + " 7")) <= tokens:
         text += " 7"
@@ -56,7 +56,7 @@ def prompt_of(tokenizer: ChatGLMTokenizer, tokens: int) -> Prompt:
 
 
 class Meter:
-    """Seconds and peak memory of the phases, one list per phase over the steps."""
+    """Seconds and peak GPU memory (GB) of each phase: a list with an entry per step."""
 
     def __init__(self):
         self.seconds: dict[str, list[float]] = {}
@@ -77,7 +77,7 @@ class Meter:
 
 
 def bandwidth(size: int) -> float:
-    """Bytes a second that this device reads and writes when it copies `size` bytes."""
+    """Bytes per second that this device reads and writes when it copies `size` bytes."""
     device = "cuda" if GPU else "cpu"
     source = torch.zeros(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
@@ -89,7 +89,7 @@ def bandwidth(size: int) -> float:
 
 
 def measure(args: argparse.Namespace) -> pd.DataFrame:
-    """One row per phase, of the median step."""
+    """One row per phase: median seconds, and the highest peak memory."""
     profile = PROFILES[args.profile]
     given = {"num_layers": args.layers, "hidden_size": args.hidden, "ffn_hidden_size": args.ffn}
     config = published_config(args.profile, **{k: v for k, v in given.items() if v})
@@ -163,16 +163,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--profile", default="chatglm3-6b", choices=["chatglm3-6b", "glm-4-9b-chat"]
     )
-    parser.add_argument("--batch", type=int, default=16, help="responses of a step")
+    parser.add_argument("--batch", type=int, default=16, help="responses per step")
     parser.add_argument("--mini-batch", type=int, default=4, help="responses per optimiser step")
     parser.add_argument("--prompt", type=int, default=256, help="tokens of a prompt")
     parser.add_argument("--response", type=int, default=256, help="tokens of a response, at most")
-    parser.add_argument("--steps", type=int, default=3, help="steps that count")
-    parser.add_argument("--warmup", type=int, default=1, help="steps before them")
+    parser.add_argument("--steps", type=int, default=3, help="steps that are measured")
+    parser.add_argument("--warmup", type=int, default=1, help="steps before those")
     parser.add_argument("--layers", type=int, help="instead of the published number")
     parser.add_argument("--hidden", type=int, help="instead of the published width")
     parser.add_argument("--ffn", type=int, help="instead of the published inner width")
-    parser.add_argument("--copy", type=int, default=2**30, help="bytes that measure the bandwidth")
+    parser.add_argument("--copy", type=int, default=2**30, help="bytes copied for the bandwidth")
     parser.add_argument("--no-checkpointing", action="store_true", help="keep all activations")
     parser.add_argument("--out", type=Path, default=ROOT / "notebooks" / "runs" / "gpu.csv")
     args = parser.parse_args(argv)

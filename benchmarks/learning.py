@@ -1,11 +1,11 @@
-"""SFT, then PPO and what one would pick instead of it: the numbers and figures of the README.
+"""SFT, then PPO and its alternatives: the numbers and figures of the README.
 
     python benchmarks/learning.py --seeds 0 1 2
 
-A run that was interrupted, or a seed that is done, is taken up where it stands in ``runs/``.
+Interrupted runs are resumed, and finished ones read, from ``runs/``.
 Writes into ``notebooks/runs``: ``learning.csv`` (a row per seed), ``learning_curve.csv`` (held-out
-evaluations during PPO) and the figure ``learning.png``. With ``--alternatives`` also rejection
-sampling and best-of-n, which get as many sampled answers as PPO had: more columns,
+evaluations during PPO) and the figure ``learning.png``. ``--alternatives`` adds rejection sampling
+and best of n, each with as many sampled answers as PPO: more columns in ``learning.csv``,
 ``best_of_n.csv`` and ``alternatives.png``.
 """
 
@@ -44,7 +44,7 @@ OUT = ROOT / "notebooks" / "runs"
 
 
 def one_seed(profile: Profile, seed: int) -> tuple[dict, pd.DataFrame]:
-    """SFT (unless it is at hand) and PPO with one seed; its row of numbers and its curve."""
+    """SFT (unless it is stored) and PPO with one seed: the row of numbers, and the evaluations."""
     folder = sft_policy(profile, seed, progress=False)
     sft_seconds = json.loads((folder.parent / "sft_log.json").read_text())[-1]["seconds"]
     out_dir = runs_dir(profile) / f"learning-seed{seed}"
@@ -69,7 +69,7 @@ def one_seed(profile: Profile, seed: int) -> tuple[dict, pd.DataFrame]:
 
 
 def kept(path: Path, settings: PPOSettings, make: Callable[[], dict]) -> dict:
-    """What `make` returned when it last ran with these settings, or returns now."""
+    """The result of `make`, stored at `path`; made again only if the settings have changed."""
     made_with = json.loads(json.dumps(asdict(settings)))
     stored = json.loads(path.read_text()) if path.exists() else {}
     if stored.get("settings") != made_with:
@@ -80,7 +80,7 @@ def kept(path: Path, settings: PPOSettings, make: Callable[[], dict]) -> dict:
 
 
 def rejection_sampled(profile: Profile, seed: int, rounds: int = 3) -> dict:
-    """Sample with the policy of the moment, keep what is exact, fine-tune on it, three times."""
+    """In each round sample with the current policy, keep the exact answers, fine-tune on them."""
     folder, settings = sft_policy(profile, seed, progress=False), ppo_settings(profile, seed)
     out_dir = runs_dir(profile) / f"rejection-seed{seed}"
     policy, tokenizer = load_policy(folder, dtype=profile.dtype), load_tokenizer(folder)
@@ -117,7 +117,7 @@ def rejection_sampled(profile: Profile, seed: int, rounds: int = 3) -> dict:
 
 
 def best_of_n(profile: Profile, seed: int) -> tuple[dict, pd.DataFrame]:
-    """The SFT policy with n samples a problem, the best of them kept, up to PPO's answers."""
+    """Best of n samples of the SFT policy, up to the n that needs as many answers as PPO."""
     settings, held = ppo_settings(profile, seed), heldout_problems(profile)
     held = held[: settings.eval_problems]
     n = settings.steps * settings.batch_size // len(held)

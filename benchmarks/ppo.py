@@ -1,13 +1,13 @@
-"""Samples per second of our PPO loop beside TRL's own, on ChatGLM and a GPT-2 of its size.
+"""Samples per second of our PPO loop and of TRL's own, on ChatGLM and on a GPT-2 of its size.
 
     python benchmarks/ppo.py
 
-The loops take the same policy, problems, evaluator and ``PPOConfig``, and take turns in one
-process, a step each, so that a busy machine slows all of them.
-The references are read beforehand, as they are data.
-TRL's is the loop of its documentation: ``PPOTrainer.generate`` on a list of queries, decode,
+All loops have the same policy, problems, evaluator and ``PPOConfig``. They take turns in one
+process, a step each, so that a busy machine slows all of them down. The evaluator reads the
+references before the clock starts.
+TRL's loop is that of its documentation: ``PPOTrainer.generate`` on a list of queries, decode,
 score, ``PPOTrainer.step``; once with its default of four queries at a time, and once with the
-whole batch. The first step of each is left out. Writes ``notebooks/runs/ppo_speed.csv``.
+whole batch. The first step of each loop does not count. Writes ``notebooks/runs/ppo_speed.csv``.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def chatglm(folder, tokenizer) -> torch.nn.Module:
 
 
 def gpt2(folder, tokenizer) -> torch.nn.Module:
-    """A GPT-2 of the same width and depth, from random weights: it fills the length limit."""
+    """A GPT-2 of the same width and depth with random weights: its answers reach the limit."""
     set_seed(0)
     size = {"n_embd": 128, "n_layer": 3, "n_head": 4, "n_inner": 512, "n_positions": 512}
     return GPT2LMHeadModel(GPT2Config(vocab_size=1280, bos_token_id=1, eos_token_id=2, **size))
@@ -85,7 +85,7 @@ def stock(run: PPORun, steps: int, generate_batch: int) -> Iterator[dict]:
 
 
 def new_run(model: str, settings, problems, folder, out_dir: Path) -> PPORun:
-    """A run of the SFT policy, or of a GPT-2 from random weights, with its references read."""
+    """A run of the SFT policy or of a random GPT-2, with the references already read."""
     tokenizer, evaluator = load_tokenizer(folder), Evaluator()
     set_seed(0)
     policy = add_value_head(MODELS[model](folder, tokenizer))
@@ -94,7 +94,7 @@ def new_run(model: str, settings, problems, folder, out_dir: Path) -> PPORun:
 
 
 def measure(model: str, steps: int, settings, problems, folder) -> Iterator[dict]:
-    """For each loop the mean seconds of each phase of a step, and samples per second."""
+    """For each loop: samples per second, seconds per step, and the share of each phase."""
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = {

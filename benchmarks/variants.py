@@ -1,13 +1,14 @@
-"""PPO from one SFT policy under other settings and rewards: ablations, and how it goes wrong.
+"""PPO from one SFT policy with other settings or rewards: ablations, and ways it goes wrong.
 
     python benchmarks/variants.py                 # all of them
     python benchmarks/variants.py kl-blow-up      # some
     python benchmarks/variants.py --ablations --seeds 0 1 2 --steps 30
 
-The last runs the profile as it is beside its ablations, and writes ``ablations.csv``, a row per
-variant and seed. Otherwise each variant writes ``notebooks/runs/<name>.csv``: the log, a row per
-PPO step, held-out rates in the rows that have them, and above it in comments what made it.
-``<name>.txt`` has the three held-out answers of the trained policy that its reward overpays most.
+The last command compares the unchanged profile with its ablations, and writes ``ablations.csv``,
+a row per variant and seed. Otherwise each variant writes ``notebooks/runs/<name>.csv``: the log, a
+row per PPO step, with the held-out rates of the steps that were evaluated, below comments that say
+how it was made. ``<name>.txt`` has the three held-out answers of the trained policy whose reward
+exceeds the evaluator's the most.
 """
 
 import argparse
@@ -44,7 +45,7 @@ OUT = ROOT / "notebooks" / "runs"
 class ScrambledValues(torch.nn.Module):
     """A value head whose ``[sequence, batch]`` values are reshaped, not transposed.
 
-    The shape is right, so nothing raises; the values belong to other tokens of other rows.
+    The shape is right, so nothing raises, but the values end up at the wrong tokens and rows.
     """
 
     def __init__(self, head: torch.nn.Module):
@@ -62,7 +63,7 @@ class ScrambledValues(torch.nn.Module):
 
 
 def objective_only(evaluator: Evaluator) -> RewardFn:
-    """1 where the optimum is the reference's, whatever the model says."""
+    """1 where the optimum equals the reference's, even if the model is wrong."""
 
     def reward(prompts, completions, reference, **_):
         scores = evaluator.score_batch(completions, reference)
@@ -72,7 +73,7 @@ def objective_only(evaluator: Evaluator) -> RewardFn:
 
 
 def uncapped_credit(evaluator: Evaluator) -> RewardFn:
-    """How similar the answer is to the reference: an answer with one slip gets nearly all."""
+    """The similarity to the reference: an answer with one mistake gets nearly full reward."""
 
     def reward(prompts, completions, reference, **_):
         return [s.similarity for s in evaluator.score_batch(completions, reference)]
@@ -81,7 +82,7 @@ def uncapped_credit(evaluator: Evaluator) -> RewardFn:
 
 
 def line_credit(evaluator: Evaluator) -> RewardFn:
-    """0.1 for every line that occurs in the reference, as often as the answer has it."""
+    """0.1 for every line of the answer that is also in the reference, repeated ones included."""
 
     def reward(prompts, completions, reference, **_):
         pairs = zip(completions, reference, strict=True)
@@ -94,9 +95,10 @@ def line_credit(evaluator: Evaluator) -> RewardFn:
 
 
 def better_optimum(evaluator: Evaluator) -> RewardFn:
-    """How many times as good as the reference's optimum the answer's own is, at most 3 times.
+    """How many times better the answer's optimum is than the reference's, at most 3.
 
-    What one might write who wants good plans and forgets that an answer also sets the problem.
+    A plausible mistake: this asks for good plans, but the answer is the problem that is solved, so
+    a policy can raise its reward by stating an easier one.
     """
 
     def reward(prompts, completions, reference, **_):
@@ -117,13 +119,13 @@ def times_as_good(value: float | None, truth: float, goal: str) -> float:
 
 @dataclass(frozen=True)
 class Variant:
-    """What a run does otherwise than the profile says."""
+    """What a run changes in the profile, and why."""
 
     why: str
     changes: dict = field(default_factory=dict)
     reward: Callable[[Evaluator], RewardFn] = lambda evaluator: evaluator
     scrambled: bool = False
-    problems: int | None = None  # of all that the profile trains on
+    problems: int | None = None  # train on only this many of the profile's problems
 
 
 VARIANTS = {
@@ -149,7 +151,7 @@ VARIANTS = {
         {"kl_coef": 0.0, "lr_end": 1.0, "epochs": 2},
         problems=16,
     ),
-    # With lambda 1 the values only shift the advantages, and hardly anything is seen of it.
+    # With lambda 1 the values only shift the advantages, and the fault would hardly show.
     "scrambled-values": Variant(
         "values reshaped where they had to be transposed, at a lambda of 0.95",
         {"lam": 0.95},
@@ -172,12 +174,12 @@ ABLATIONS = (
 
 
 def folder_of(name: str, profile, seed: int, steps: int) -> Path:
-    """A folder for each number of steps, for the learning rates fall towards the last one."""
+    """A folder for each number of steps, because the learning rates depend on that number."""
     return runs_dir(profile) / "variants" / f"{name}-seed{seed}-steps{steps}"
 
 
 def run_variant(name: str, profile, seed: int, steps: int | None) -> pd.DataFrame:
-    """Train one variant (or take it up where it stands) and return its log with evaluations."""
+    """Train one variant, or resume it, and return its log with the evaluations."""
     variant, folder, evaluator = VARIANTS[name], sft_policy(profile, seed, False), Evaluator()
     settings = replace(ppo_settings(profile, seed), **variant.changes)
     settings = replace(settings, steps=steps or settings.steps)
@@ -204,7 +206,7 @@ def run_variant(name: str, profile, seed: int, steps: int | None) -> pd.DataFram
 
 
 def overpaid(run: PPORun, evaluator: Evaluator) -> str:
-    """The three of the policy's answers that its own reward pays most above the evaluator's."""
+    """The three held-out answers whose reward exceeds the evaluator's the most, as text."""
     answers = [r.text for r in run.rollout(run.heldout)]
     paid = call_reward(run.reward_fn, run.heldout, answers)
     scores = evaluator.score_batch(answers, [p.reference for p in run.heldout])
@@ -218,7 +220,7 @@ def overpaid(run: PPORun, evaluator: Evaluator) -> str:
 
 
 def store(name: str, rows: pd.DataFrame, out: Path, seed: int, profile) -> Path:
-    """Write rows as CSV below comment lines that say what made them."""
+    """Write rows as CSV, below comment lines that say how they were made."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     steps = int(rows.step.max())
     head = [
@@ -240,7 +242,7 @@ def store(name: str, rows: pd.DataFrame, out: Path, seed: int, profile) -> Path:
 def ends(name: str, seed: int, rows: pd.DataFrame) -> dict:
     """Where a run ended: a row of ``ablations.csv``.
 
-    The explained variance is the mean over the last ten steps, for one step's is noisy.
+    The explained variance is the mean of the last ten steps, because a single one is noisy.
     """
     last = rows.dropna(subset="greedy_exact").iloc[-1]
     return {
@@ -255,7 +257,7 @@ def ends(name: str, seed: int, rows: pd.DataFrame) -> dict:
 
 
 def ablations(profile, seeds: list[int], steps: int | None, out: Path) -> None:
-    """The profile as it is beside its ablations, several seeds, as one table."""
+    """Run the unchanged profile and its ablations with several seeds; write one table."""
     rows = []
     for seed in seeds:
         for name in ABLATIONS:
@@ -277,7 +279,7 @@ def main() -> None:
     parser.add_argument("--profile", default="tiny")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ablations", action="store_true", help="the table of ablations")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the ablations")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="for --ablations")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()

@@ -1,13 +1,12 @@
-"""Run the notebooks where Colab would: on its packages, from its folder, with its kernel's module.
+"""Run the notebooks as Colab would: with its packages, from its folder, with ``google.colab``.
 
     python tools/colab_check.py [--python python3.12] [--keep]
 
 Makes a virtual environment with the packages of ``colab_2026.07.txt`` in ``build/colab`` (5 GB with
-torch as PyPI has it for Linux), puts a stand-in for ``google.colab`` into it, lays the repository
-into a folder as an upload would, and executes every notebook with few training steps. The set-up
-cell of the first one installs the pins. Ends with an error if a notebook fails, or if a package
-that belongs to the runtime was replaced. ``--keep`` puts the last environment back to the runtime's
-versions instead of making a new one.
+torch as PyPI has it for Linux), adds an empty module ``google.colab``, copies the repository into a
+folder as an upload would, and executes every notebook with few training steps. The set-up cell of
+the first one installs the pins. Fails if a notebook fails, or if the set-up cell has replaced a
+package of the runtime. ``--keep`` resets the existing environment instead of making a new one.
 """
 
 import argparse
@@ -25,7 +24,7 @@ BUILD = ROOT / "build" / "colab"
 
 
 def make_environment(interpreter: str, folder: Path, keep: bool) -> Path:
-    """A virtual environment like the runtime, made anew or put back; returns its Python."""
+    """Make a virtual environment like the runtime, or reset the present one; return its Python."""
     if not keep:
         subprocess.run([interpreter, "-m", "venv", "--clear", folder], check=True)
     python = folder / "bin" / "python"
@@ -38,7 +37,7 @@ def make_environment(interpreter: str, folder: Path, keep: bool) -> Path:
 
 
 def upload(content: Path) -> list[Path]:
-    """The repository as a folder in `content`, each notebook open beside it."""
+    """Copy the repository into `content`, and each notebook next to it; return the notebooks."""
     shutil.rmtree(content, ignore_errors=True)
     leave = shutil.ignore_patterns(".*", "build", "runs", "__pycache__", "tests")
     shutil.copytree(ROOT, content / "glm-ppo", ignore=leave)

@@ -18,7 +18,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-# The bars of a cell cannot reach the terminal, and must not end up in its output.
+# The progress bars of a cell cannot reach the terminal, and must not be stored in its output.
 os.environ["TQDM_DISABLE"] = "1"
 
 

@@ -52,7 +52,7 @@ def measured(name: str) -> str:
     return f"{row.date}, {row.device}{threads}"
 
 
-# -- README: the headings come with the language
+# -- README: the caller passes the headings, in English or Chinese
 
 
 def learning(header: Sequence[str], ways: Sequence[str]) -> str:

@@ -13,12 +13,11 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Where this repository lives on GitHub, as "owner/name"; "" as long as nobody knows. The one place
-# to set it.
+# Where this repository is on GitHub, as "owner/name"; "" while that is not known. Set only here.
 REPOSITORY = ""
 BRANCH = "main"
 
-# What a hosted runtime brings itself; replacing it under a running kernel breaks the kernel.
+# What a hosted runtime has already; replacing it while the kernel runs would break the kernel.
 RUNTIME = {"torch", "numpy", "pandas", "pyarrow", "scipy", "matplotlib", "tensorboard", "tqdm"}
 
 SETUP_CELL = """\

@@ -19,7 +19,7 @@ html_theme = "furo"
 html_static_path = ["site.css", "../../glm_ppo_utils/plotting/fonts"]
 html_css_files = ["site.css"]
 html_copy_source = html_show_copyright = False
-pygments_style = "a11y-light"  # the theme's own has too little contrast
+pygments_style = "a11y-light"  # the theme's default has too little contrast
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
@@ -37,7 +37,7 @@ def block_formula(translator: Any, node: nodes.math_block) -> None:
 
 
 def finish(app: Any, page: str, template: str, context: dict, doctree: Any) -> None:
-    """Let the keyboard reach blocks that scroll, make empty headers cells, and name Chinese."""
+    """Let the keyboard reach scrolling blocks, make empty headers cells, mark Chinese pages."""
     body = context.get("body", "")
     body = re.sub(
         r'<(pre|math [^>]*"block"|div class="table-wrapper[^>]*)>', r'<\1 tabindex="0">', body
