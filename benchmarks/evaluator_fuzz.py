@@ -5,13 +5,19 @@ python benchmarks/evaluator_fuzz.py --texts 100000 --workers 2
 
 import argparse
 import math
+import sys
 import time
 from collections import Counter
+from pathlib import Path
 from random import Random
 
 from glm_ppo_utils.evaluator import Evaluator, format_lp, parse_lp
-from glm_ppo_utils.evaluator.mutants import EDITS, PIECES, garble, spell
+from glm_ppo_utils.evaluator.rewrites import EDITS, spell
 from glm_ppo_utils.problems import generate
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from evaluator_programs import PIECES, garble
 
 BATCH = 2000
 

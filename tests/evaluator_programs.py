@@ -89,3 +89,57 @@ def market_split(rows: int = 5, variables: int = 40, seed: int = 0) -> str:
         lines.append(f" {terms} = {sum(weights) // 2}")
     names = " ".join(f"x{j}" for j in range(variables))
     return "\n".join(["max x0", "subject to", *lines, "binary", f" {names}", "end"])
+
+
+PIECES = [
+    *("maximize", "min", "st", "subject to", "bounds", "general", "binary", "end", "free", "inf"),
+    *("<=", ">=", "=", "<", "!=", "+", "-", "*", "/", "^", "(", "[", ":", ",", "%", "\\", "```"),
+    *(
+        "\n",
+        " ",
+        "\t",
+        "\0",
+        "\ud800",
+        "é",
+        "变量",
+        "−",
+        "1e400",
+        "1e-400",
+        "nan",
+        "-inf",
+        "0",
+        "9" * 40,
+    ),
+    *(
+        "x",
+        "y",
+        "3 x",
+        "x y",
+        "2 <= x <= 1",
+        "1e20 x",
+        "x >= 1e15",
+        "(((((((",
+        "c1:",
+        "99999999999 x",
+    ),
+]
+
+
+def garble(text: str, random: Random) -> str:
+    """Delete, repeat, swap and insert pieces at random places."""
+    for _ in range(random.choice([1, 1, 2, 3, 8])):
+        at, width = random.randrange(len(text) + 1), random.choice([1, 1, 3, 10, 40])
+        piece = text[at : at + width]
+        action = random.randrange(5)
+        if action == 0:
+            text = text[:at] + text[at + width :]
+        elif action == 1:
+            text = text[:at] + piece * random.choice([2, 3, 50]) + text[at + width :]
+        elif action == 2:
+            text = text[:at] + piece[::-1] + text[at + width :]
+        elif action == 3:
+            text = text[:at] + random.choice(PIECES) + text[at:]
+        else:
+            text = text[:at] + chr(random.choice([random.randrange(128), random.randrange(0x3000)]))
+            text += piece
+    return text

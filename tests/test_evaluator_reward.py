@@ -7,7 +7,7 @@ import pytest
 from evaluator_programs import nl4opt_texts, random_program
 
 from glm_ppo_utils.evaluator import Evaluator, Limits, format_lp, parse_lp
-from glm_ppo_utils.evaluator.reward import compare
+from glm_ppo_utils.evaluator.differences import compare_programs
 from glm_ppo_utils.evaluator.solver import solve
 
 REFERENCE = """maximize
@@ -281,7 +281,9 @@ def test_limits_are_settings():
 
 
 def test_compare_shows_what_to_draw():
-    shown = compare(REFERENCE.replace("2 chairs + tables <=", "2 chairs + 6 tables <="), REFERENCE)
+    shown = compare_programs(
+        REFERENCE.replace("2 chairs + tables <=", "2 chairs + 6 tables <="), REFERENCE
+    )
     (difference,) = shown.differences
     assert difference.kind == "coefficient"
     assert shown.candidate.names[difference.variable] == "tables"

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from glm_ppo_utils.evaluator.lp_format import Limits
-from glm_ppo_utils.evaluator.reward import Reference, Score, grade, zero
+from glm_ppo_utils.evaluator.reward import Reference, Score, judge, zero
 
 # Seconds after the time limit before a worker is killed: HiGHS should have stopped by itself.
 GRACE = 0.5
@@ -170,7 +170,7 @@ class Evaluator:
         return reference
 
     def _grade(self, response: str, reference: str) -> Score:
-        return grade(response, self._read(reference), self.time_limit, self.limits)
+        return judge(response, self._read(reference), self.time_limit, self.limits)
 
 
 def shrink(cache: OrderedDict[Any, Any], size: int) -> None:
