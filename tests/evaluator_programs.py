@@ -7,6 +7,7 @@ from random import Random
 
 import numpy as np
 
+from glm_ppo_utils.evaluator.graph import match
 from glm_ppo_utils.evaluator.program import LinearProgram
 from glm_ppo_utils.evaluator.solver import solve
 
@@ -47,6 +48,11 @@ def random_program(random: Random, variables: int | None = None) -> LinearProgra
 def nl4opt_texts(path: Path) -> list[str]:
     """The reference texts of the NL4Opt file."""
     return [json.loads(line)["lp"] for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def distance(p: LinearProgram, q: LinearProgram) -> int:
+    """Edits between two programs in canonical form."""
+    return match(p, q).distance
 
 
 def feasible_outside(inner: LinearProgram, outer: LinearProgram) -> bool:

@@ -5,11 +5,11 @@ from random import Random
 
 import numpy as np
 import pytest
-from evaluator_programs import random_program
+from evaluator_programs import distance, random_program
 
 from glm_ppo_utils.evaluator import canonical, graph, parse_lp
 from glm_ppo_utils.evaluator.differences import list_differences
-from glm_ppo_utils.evaluator.graph import distance, match, size
+from glm_ppo_utils.evaluator.graph import match, size
 from glm_ppo_utils.evaluator.program import close
 from glm_ppo_utils.evaluator.rewrites import (
     EDITS,

@@ -7,15 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from glm_ppo_utils.evaluator.canonical_form import simplify
 from glm_ppo_utils.evaluator.graph import Matching, match
-from glm_ppo_utils.evaluator.lp_format import (
-    extract_lp,
-    format_bound,
-    format_number,
-    format_row,
-    parse_lp,
-)
-from glm_ppo_utils.evaluator.program import LinearProgram, close, simplify
+from glm_ppo_utils.evaluator.lp_format import extract_lp, parse_lp
+from glm_ppo_utils.evaluator.lp_writer import format_bound, format_number, format_row
+from glm_ppo_utils.evaluator.program import LinearProgram, close
 
 # In the order in which a student should hear of them.
 KINDS = [
