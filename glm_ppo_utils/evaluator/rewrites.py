@@ -13,7 +13,7 @@ from random import Random
 
 import numpy as np
 
-from glm_ppo_utils.evaluator.lp_format import format_number
+from glm_ppo_utils.evaluator.lp_writer import format_number
 from glm_ppo_utils.evaluator.program import Floats, LinearProgram
 
 Change = Callable[[LinearProgram, Random], "LinearProgram | None"]
