@@ -191,7 +191,7 @@ class _Parser:
         token = self.token
         if token.kind != "name" or token.value.lower() not in FOREIGN:
             return False
-        # Followed by a sign or an operator it is a variable: `semi + x <= 3`, but not `semi-cont...`
+        # Followed by a sign or an operator it is a variable: `semi + x`, not `semi-continuous`
         following = self.tokens[self.at + 1 : self.at + 3]
         alone = following[0].kind not in ("sign", "operator")
         return token.value not in self.columns and (
