@@ -135,7 +135,7 @@ def test_reward_is_its_parts(evaluator):
     assert not wrong.objective_matches
     assert wrong.reward == pytest.approx(0.05 + 0.35 * wrong.similarity**4)
     harmless = evaluator.score(
-        REFERENCE.replace("tables <= 30", "tables <= 30\n chairs <= 11"), REFERENCE
+        REFERENCE.replace("tables <= 30", "tables <= 30\n chairs <= 9"), REFERENCE
     )
     assert harmless.objective_matches
     assert harmless.reward == pytest.approx(0.05 + 0.55 * harmless.similarity**4)

@@ -49,9 +49,9 @@ def eliminate(program: LinearProgram) -> LinearProgram:
     """
     while True:
         program = _drop_implied_rows(program)
-        smaller = _drop_known(program)
+        smaller = _drop_defined(program)
         if smaller is program:
-            smaller = _drop_defined(program)
+            smaller = _drop_known(program)
         if smaller is program:
             return program
         program = simplify(smaller)  # with fewer variables: this ends
@@ -174,7 +174,7 @@ def _terms(program: LinearProgram, rows: Any = slice(None)) -> tuple[Floats, Flo
     """Least and greatest value of every term of the rows within the bounds."""
     matrix = program.matrix[rows]
     ends = np.where(matrix == 0, 0.0, (matrix * program.lower, matrix * program.upper))
-    return ends.min(axis=0), ends.max(axis=0)
+    return np.where(matrix > 0, *ends), np.where(matrix > 0, *ends[::-1])
 
 
 def _size(*parts: Floats) -> Any:
@@ -185,11 +185,8 @@ def _size(*parts: Floats) -> Any:
 def _drop_implied_rows(program: LinearProgram) -> LinearProgram:
     """Drop the side of an inequality that the bounds imply, and rows with no side left.
 
-    Equations stay whole, and a row that the bounds hold to one value becomes one. Bounds that leave
-    nothing imply nothing.
+    Equations stay whole, and a row that the bounds hold to one value becomes one.
     """
-    if (program.lower > program.upper).any():
-        return program
     low, high = program.row_lower, program.row_upper
     smallest, largest = _terms(program)
     slack = ROUNDING * _size(smallest, largest, low[:, None], high[:, None])
@@ -209,11 +206,12 @@ def _drop_implied_rows(program: LinearProgram) -> LinearProgram:
 
 
 def _drop_known(program: LinearProgram) -> LinearProgram:
-    """Put in the value of variables whose bounds leave one; drop those that nothing uses."""
+    """Put in the value of variables whose bounds leave one; drop those that nothing uses.
+
+    An unused variable with bounds of its own stays: somebody meant something by them.
+    """
     fixed = program.lower == program.upper
-    unused = (program.lower <= program.upper) & (program.objective == 0)
-    unused &= ~program.matrix.any(axis=0)
-    known = fixed | unused
+    known = fixed | unused(program)
     if not known.any():
         return program
     value = np.where(fixed, program.lower, 0.0)[known]
@@ -224,6 +222,12 @@ def _drop_known(program: LinearProgram) -> LinearProgram:
         row_lower=_sum(program.row_lower, -shift),
         row_upper=_sum(program.row_upper, -shift),
     )
+
+
+def unused(program: LinearProgram) -> Flags:
+    """Variables without cost, rows and bounds but 0."""
+    plain = (program.lower == 0) & (program.upper == np.inf)
+    return plain & (program.objective == 0) & ~program.matrix.any(axis=0)
 
 
 class Equations(NamedTuple):

@@ -24,6 +24,7 @@ from glm_ppo_utils.evaluator.canonical_form import (
     equations_of,
     simplify,
     substitute,
+    unused,
 )
 from glm_ppo_utils.evaluator.lp_writer import format_number, format_terms
 from glm_ppo_utils.evaluator.program import (
@@ -152,10 +153,8 @@ def only_columns(program: LinearProgram, columns: Ints) -> LinearProgram | None:
     place = np.full(len(program.names), -1)
     place[columns] = np.arange(len(columns))
     while extra.any():
-        used = program.matrix.any(axis=0) | (program.objective != 0)
-        known = extra & ~used & (program.lower <= program.upper)
-        if known.any():
-            keep = ~known
+        if (extra & unused(program)).any():
+            keep = ~(extra & unused(program))
             program = program.keep_columns(keep)
         else:
             equations = equations_of(program)
