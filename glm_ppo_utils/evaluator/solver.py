@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import highspy
 import numpy as np
@@ -28,6 +28,9 @@ OPTIONS = {
     # This heuristic takes 8 ms on the smallest MIP; all the rest takes 0.2 ms.
     "mip_heuristic_run_feasibility_jump": False,
 }
+
+# How far from a whole number a bound may be and still be one.
+WHOLE = 1e-9
 
 _this_thread = threading.local()
 
@@ -57,6 +60,7 @@ def solve(program: LinearProgram, time_limit: float = 2.0) -> Solution:
     ``time_limit`` in seconds is what HiGHS is asked to keep to; it can overshoot, and only a worker
     process has a hard limit.
     """
+    program = round_bounds(program)
     if (program.lower > program.upper).any() or (program.row_lower > program.row_upper).any():
         return Solution("infeasible")
     if not program.names:
@@ -79,6 +83,24 @@ def solve(program: LinearProgram, time_limit: float = 2.0) -> Solution:
     if solution.status == "solver error":
         del _this_thread.highs
     return solution
+
+
+def round_bounds(program: LinearProgram) -> LinearProgram:
+    """The same program with whole bounds for its integer variables.
+
+    Where they are fractional and a row says something of the variable alone, the presolve of HiGHS
+    1.15.1 returns fractional values.
+    """
+    if not program.integer.any():
+        return program
+    # Far from 0 neighbouring floats are further apart than WHOLE.
+    ends = np.abs([program.lower, program.upper])
+    slack = np.maximum(WHOLE, 2 * np.spacing(np.where(np.isinf(ends), 0.0, ends)))
+    return replace(
+        program,
+        lower=np.where(program.integer, np.ceil(program.lower - slack[0]), program.lower),
+        upper=np.where(program.integer, np.floor(program.upper + slack[1]), program.upper),
+    )
 
 
 def _run(
