@@ -11,7 +11,7 @@ import pytest
 from evaluator_programs import market_split
 
 from glm_ppo_utils.evaluator import Evaluator
-from glm_ppo_utils.evaluator.reward import Reference
+from glm_ppo_utils.evaluator.workers import GOALS
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="worker processes need Linux or macOS")
 
@@ -63,20 +63,18 @@ def test_same_scores_in_the_same_order(evaluator):
     assert len(pids(evaluator)) == 2
 
 
+def test_a_worker_forgets_references_as_its_pipe_does(evaluator):
+    """More of them than it keeps, in an order that comes back to the first."""
+    texts = [REFERENCE.replace("40", str(k)) for k in range(3000, 3000 + GOALS + 3)]
+    scores = evaluator.score_batch([*texts, *answers(9, 4000)], [*texts, *texts[:9]])
+    assert all(score.exact for score in scores[: len(texts)])
+    assert not any(score.exact for score in scores[len(texts) :])
+    assert all(worker.goals for worker in evaluator._pool.workers)
+
+
 def test_a_bad_reference_raises_here(evaluator):
     with pytest.raises(ValueError, match="reference is not an LP"):
         evaluator.score_batch(answers(2), [REFERENCE, "no"])
-
-
-def test_references_are_read_once_beforehand(monkeypatch):
-    texts = [f"maximize\n 3 a + {k} b\nsubject to\n a + b <= {k}\nend" for k in (4, 5)]
-    evaluator = Evaluator()
-    evaluator.prepare(texts)
-    monkeypatch.setattr(Reference, "read", lambda *_: pytest.fail("read again"))
-    assert evaluator.score(texts[0], texts[1]).reward < 1 == evaluator.score(*texts[:1] * 2).reward
-    monkeypatch.undo()
-    with pytest.raises(ValueError, match="reference 1: the reference is not an LP"):
-        evaluator.prepare([texts[0], "no idea"])
 
 
 def test_a_hung_worker_costs_its_own_answer(evaluator):

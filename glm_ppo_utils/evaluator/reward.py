@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from glm_ppo_utils.evaluator.lp_format import (
     parse_lp,
 )
 from glm_ppo_utils.evaluator.program import Floats, Ints, LinearProgram
+from glm_ppo_utils.evaluator.references import read_reference
 from glm_ppo_utils.evaluator.solver import Solution, solve
 
 # The reward of an answer that is not exact: the parts add up to 0.6, well below the 1.0 of an exact
@@ -67,7 +69,7 @@ class Score:
     decided_by : str or None
         How an exact model was found to be one: "canonical" if it has the reference's canonical
         form, "certified" if the solver proved that both have the same feasible points and the same
-        objective on them. None for all others.
+        objective on them. "optimum" where there was no reference to compare with. None for others.
     """
 
     reward: float
@@ -95,13 +97,11 @@ class Reference:
     states_optimum: bool
 
     @classmethod
-    def read(cls, text: str, time_limit: float = 2.0, limits: Limits | None = None) -> Reference:
-        """Raises ValueError if the text is not an LP: that is the caller's mistake."""
-        try:
-            program = parse_lp(extract_lp(text, limits), limits)
-        except LPError as error:
-            raise ValueError(f"the reference is not an LP: {error}") from error
-        return cls.of(program, time_limit)
+    def read(
+        cls, source: str | Path, time_limit: float = 2.0, limits: Limits | None = None
+    ) -> Reference:
+        """Raises ValueError if the source is not an LP: that is the caller's mistake."""
+        return cls.of(read_reference(source, limits), time_limit)
 
     @classmethod
     def of(cls, program: LinearProgram, time_limit: float = 2.0) -> Reference:
@@ -161,8 +161,7 @@ def judge(
     similarity = max(0.0, 1.0 - edits / max(1, reference.size))
     reward = PARSE_PART + (SIMILARITY_PART + AGREEMENT_PART * agrees) * similarity**SHARPNESS
     if agrees and reward > TYPED_IN and not reference.states_optimum:
-        stated = states_optimum(simple, solution) or states_optimum(reduced, solution)
-        if stated or leaves_no_choice(program, solution, time_limit):
+        if types_in_optimum(program, simple, reduced, solution, time_limit):
             reward = TYPED_IN
     found = [d.text for d in list_differences(simple, reference.simple, matching)]
     return Score(
@@ -286,6 +285,18 @@ def agree(program: LinearProgram, solution: Solution, reference: Reference) -> b
     return abs(mine - goal) <= 1e-6 * max(1.0, abs(goal))
 
 
+def types_in_optimum(
+    program: LinearProgram,
+    simple: LinearProgram,
+    reduced: LinearProgram,
+    solution: Solution,
+    time_limit: float = 2.0,
+) -> bool:
+    """Whether a program, in any of its forms, was written from its optimum."""
+    stated = states_optimum(simple, solution) or states_optimum(reduced, solution)
+    return stated or leaves_no_choice(program, solution, time_limit)
+
+
 @np.errstate(invalid="ignore")
 def states_optimum(program: LinearProgram, solution: Solution) -> bool:
     """Whether a simplified program says its optimum instead of letting it follow.
@@ -312,6 +323,11 @@ def states_optimum(program: LinearProgram, solution: Solution) -> bool:
 
 def leaves_no_choice(program: LinearProgram, solution: Solution, time_limit: float) -> bool:
     """Whether the objective has one value only, so that the optimum is stated by the rows."""
+    corner = np.where(np.isfinite(program.lower), program.lower, 0.0)
+    rows = program.matrix @ corner
+    feasible = (rows >= program.row_lower).all() and (rows <= program.row_upper).all()
+    if feasible and program.objective @ corner + program.offset != solution.objective:
+        return False
     turned = solve(replace(program, maximize=not program.maximize), time_limit)
     if solution.objective is None or turned.objective is None:
         return False

@@ -15,6 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,8 +30,12 @@ START_LIMIT = 60.0
 # MiB that a worker needs beyond what it occupies once its modules are imported.
 MEMORY_TO_WORK = 64
 
-# A function that gives a score, and its arguments; both must be picklable.
-Call = tuple[Callable[..., Score], tuple[Any, ...]]
+# How many goals a worker keeps: one is sent to it once, not with every response.
+GOALS = 32
+
+# Gives a score for a response, its goal and settings; defined in a module, so that it can be sent.
+Judge = Callable[..., Score]
+Call = tuple[Any, ...]
 
 
 class Pool:
@@ -49,7 +54,7 @@ class Pool:
         """Seconds the slowest answer has taken so far."""
         return max(worker.longest for worker in self.workers)
 
-    def run(self, calls: Sequence[Call]) -> list[Score]:
+    def run(self, judge: Judge, calls: Sequence[Call]) -> list[Score]:
         """Scores in the order of the calls; a worker that dies costs its own call a zero.
 
         Raises
@@ -59,7 +64,7 @@ class Pool:
         """
         threads = ThreadPoolExecutor(len(self.workers))
         try:
-            return list(threads.map(self._run_one, calls))
+            return list(threads.map(self._run_one, repeat(judge), calls))
         except BaseException:
             # Ctrl-C in the middle: what is under way must not turn up in the next batch.
             threads.shutdown(wait=False, cancel_futures=True)
@@ -68,10 +73,10 @@ class Pool:
         finally:
             threads.shutdown()
 
-    def _run_one(self, call: Call) -> Score:
+    def _run_one(self, judge: Judge, call: Call) -> Score:
         worker = self.idle.get()
         try:
-            return worker.run(call)
+            return worker.run(judge, call)
         finally:
             self.idle.put(worker)
 
@@ -87,14 +92,16 @@ class Worker:
         self.time_limit, self.memory_limit_mb = time_limit, memory_limit_mb
         self.process: subprocess.Popen[bytes] | None = None
         self.longest = 0.0
+        # What the process has, by id; kept here so that no other object takes that id.
+        self.goals: dict[int, Any] = {}
 
-    def run(self, call: Call) -> Score:
-        """What the call returns in the process; zero if that is stopped or dies."""
+    def run(self, judge: Judge, call: Call) -> Score:
+        """What the judge says in the process; zero if that is stopped or dies."""
         if self.process is None or self.process.poll() is not None:
             self.start()
         start, failure = time.monotonic(), ""
         try:
-            self.connection.send(call)
+            self.connection.send(self.message(judge, call))
             if self.connection.poll(self.time_limit + GRACE):
                 return self.connection.recv()
             failure = "the evaluation was stopped: the answer takes too long"
@@ -105,7 +112,15 @@ class Worker:
         self.kill()
         return zero(failure, "stopped")
 
+    def message(self, judge: Judge, call: Call) -> tuple[Any, ...]:
+        """What is sent: the goal itself only where the process does not have it yet."""
+        response, goal, *settings = call
+        known = self.goals.get(id(goal)) is goal
+        remember(self.goals, id(goal), goal)
+        return judge, response, id(goal), None if known else goal, settings
+
     def start(self) -> None:
+        self.goals = {}
         self.connection, theirs = Pipe()
         # A new interpreter rather than a fork: nothing of this process (threads, CUDA, a notebook)
         # is carried over. Nor does it import this process's main module, as multiprocessing would:
@@ -140,6 +155,13 @@ class Worker:
             self.process.wait()
 
 
+def remember(goals: dict[int, Any], key: int, goal: Any) -> None:
+    """Keep a goal; both sides of the pipe call this in the same order, so they keep the same."""
+    if key not in goals and len(goals) == GOALS:
+        goals.clear()
+    goals[key] = goal
+
+
 def kill_all(workers: list[Worker]) -> None:
     """Kill the processes; a thread that waits for one notices."""
     for worker in workers:
@@ -149,16 +171,18 @@ def kill_all(workers: list[Worker]) -> None:
 def serve(handle: int, time_limit: float, memory_limit_mb: int) -> None:
     """The life of a worker: answer what arrives, end when the other side is gone."""
     connection = Connection(handle)
+    goals: dict[int, Any] = {}
     limit_memory(memory_limit_mb)
     try:
         connection.send(True)
         while True:
-            function, arguments = connection.recv()
+            judge, response, key, goal, settings = connection.recv()
+            remember(goals, key, goals[key] if goal is None else goal)
             # Its default action ends the process, even inside the solver: for the case that
             # nobody is left to kill it.
             signal.setitimer(signal.ITIMER_REAL, time_limit + 2 * GRACE)
             try:
-                score = function(*arguments)
+                score = judge(response, goals[key], *settings)
             except MemoryError:
                 score = zero("the answer needs too much memory", "stopped")
             signal.setitimer(signal.ITIMER_REAL, 0)
