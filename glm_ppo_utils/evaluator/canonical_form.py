@@ -13,19 +13,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from glm_ppo_utils.evaluator.program import (
+    WHOLE,
     Flags,
     Floats,
     Ints,
     LinearProgram,
     close,
     groups,
+    round_bounds,
     value_classes,
 )
 
 # A sum of n terms is off by at most n times 1e-16 of the sum of their sizes: small beside this.
 ROUNDING = 1e-14
-# How far from a whole number a bound or coefficient may be and still be one.
-WHOLE = 1e-9
+_PROBE = np.random.default_rng(0).random(10_000)
 
 
 @np.errstate(invalid="ignore")
@@ -36,7 +37,7 @@ def simplify(program: LinearProgram) -> LinearProgram:
     parallel rows are merged, so duplicates and weaker copies vanish, a range equals two rows and
     two opposite inequalities an equation; ranges are split into two rows.
     """
-    return _split_ranges(_merge_parallel(_round_integer_bounds(_rows_to_bounds(program))))
+    return _split_ranges(_merge_parallel(round_bounds(_rows_to_bounds(program))))
 
 
 @np.errstate(invalid="ignore", divide="ignore")
@@ -98,20 +99,6 @@ def _rows_to_bounds(program: LinearProgram) -> LinearProgram:
     return replace(program.keep_rows(~single), lower=lower, upper=upper)
 
 
-def _round_integer_bounds(program: LinearProgram) -> LinearProgram:
-    if not program.integer.any():
-        return program
-    lower, upper = program.lower, program.upper
-    # Above 4e6 neighbouring floats are further apart than half of WHOLE.
-    up = np.ceil(lower - np.nan_to_num(np.maximum(WHOLE, 2 * np.spacing(np.abs(lower)))))
-    down = np.floor(upper + np.nan_to_num(np.maximum(WHOLE, 2 * np.spacing(np.abs(upper)))))
-    return replace(
-        program,
-        lower=np.where(program.integer, up, lower),
-        upper=np.where(program.integer, down, upper),
-    )
-
-
 def _merge_parallel(program: LinearProgram) -> LinearProgram:
     """Intersect the intervals of rows whose coefficients are multiples of each other."""
     if len(program.matrix) < 2 or not program.names:
@@ -120,10 +107,11 @@ def _merge_parallel(program: LinearProgram) -> LinearProgram:
     sign = np.sign(program.matrix[np.arange(len(first)), first])
     scale = np.abs(program.matrix).max(axis=1) * sign
     scale[scale == 0] = 1.0
-    (unit,) = value_classes(program.matrix / scale[:, None])
-    alike = groups(unit).values()
-    if len(alike) == len(scale):
+    unit = program.matrix / scale[:, None]
+    # Parallel rows have the same product with any vector: with a random one, hardly any others.
+    if (np.diff(np.sort(unit @ _PROBE[: unit.shape[1]])) > 1e-9).all():
         return program
+    alike = groups(*value_classes(unit)).values()
     ends = np.stack([program.row_lower / scale, program.row_upper / scale])
     ends = np.where(scale > 0, ends, ends[::-1])
     low, high = program.row_lower.copy(), program.row_upper.copy()

@@ -20,7 +20,6 @@ import highspy
 import numpy as np
 
 from glm_ppo_utils.evaluator.canonical_form import (
-    WHOLE,
     equations_of,
     simplify,
     substitute,
@@ -28,6 +27,7 @@ from glm_ppo_utils.evaluator.canonical_form import (
 )
 from glm_ppo_utils.evaluator.lp_writer import format_number, format_terms
 from glm_ppo_utils.evaluator.program import (
+    WHOLE,
     Flags,
     Floats,
     Ints,
@@ -148,6 +148,8 @@ def has_two_points(program: LinearProgram, solution: Solution) -> bool:
 
 def only_columns(program: LinearProgram, columns: Ints) -> LinearProgram | None:
     """The program with these variables, in this order; None if the others can't be eliminated."""
+    if np.array_equal(columns, np.arange(len(program.names))):
+        return program
     extra = np.ones(len(program.names), dtype=bool)
     extra[columns] = False
     place = np.full(len(program.names), -1)

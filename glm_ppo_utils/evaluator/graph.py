@@ -137,20 +137,22 @@ def match(candidate: LinearProgram, reference: LinearProgram) -> Matching:
     q = padded_graph(reference, variables, rows)
     # Most answers use the reference's names, so they decide between matchings that are as good.
     by_name = np.array(align(candidate.names, reference.names, variables), dtype=np.int64)
-    if variables <= 2 and rows <= 20:
+    work = math.factorial(min(variables, 12)) * rows**2 * (variables + 1)
+    exact = variables <= EXACT_VARIABLES and work <= EXACT_WORK
+    if exact and work <= AT_ONCE:
+        matching = best_of(p, q, by_name[None])
+        if matching.distance == 0:
+            return matching
         return best_of(p, q, by_name[all_permutations(variables)])
     units = unit_rows(p, q)
     matching = match_under(p, q, units, by_name)
     if matching.distance == 0:
         return matching
-    work = math.factorial(min(variables, 12)) * rows**2 * (variables + 1)
-    exact = variables <= EXACT_VARIABLES and work <= EXACT_WORK
-    if not exact or work > AT_ONCE:
-        history = refine(p, q, units)
-        for columns in renamings(p, q, units, history):
-            found = match_under(p, q, units, columns, only_equal=True)
-            if found.distance == 0:
-                return found
+    history = refine(p, q, units)
+    for columns in renamings(p, q, units, history):
+        found = match_under(p, q, units, columns, only_equal=True)
+        if found.distance == 0:
+            return found
     if exact:
         return best_of(p, q, by_name[all_permutations(variables)])
     unlike = [a[:, None] != b for a, b in zip(*history, strict=True)]

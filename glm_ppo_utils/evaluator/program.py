@@ -19,6 +19,8 @@ Ints = NDArray[np.int64]
 # Two numbers are the same when they differ by less than this share of the larger. Far above the
 # rounding error of rescaling a row (1e-16), and below a difference of 1 between numbers near 1e11.
 RELATIVE_TOLERANCE = 1e-12
+# How far from a whole number a bound or a quotient of coefficients may be and still be one.
+WHOLE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +92,19 @@ def close(a: Any, b: Any) -> Any:
     gap = np.abs(a - b)
     near = gap <= RELATIVE_TOLERANCE * np.maximum(np.abs(a), np.abs(b))
     return (a == b) | (near & (gap < np.inf))
+
+
+def round_bounds(program: LinearProgram) -> LinearProgram:
+    """The same program with whole bounds for its integer variables."""
+    if not program.integer.any():
+        return program
+    # Far from 0 neighbouring floats are further apart than WHOLE.
+    slack = np.maximum(WHOLE, 4e-16 * np.abs([program.lower, program.upper]))
+    return replace(
+        program,
+        lower=np.where(program.integer, np.ceil(program.lower - slack[0]), program.lower),
+        upper=np.where(program.integer, np.floor(program.upper + slack[1]), program.upper),
+    )
 
 
 def value_classes(*arrays: Floats) -> list[Ints]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import highspy
 import numpy as np
 
-from glm_ppo_utils.evaluator.program import Flags, Floats, LinearProgram
+from glm_ppo_utils.evaluator.program import Flags, Floats, LinearProgram, round_bounds
 
 STATUS = {
     highspy.HighsModelStatus.kOptimal: "optimal",
@@ -29,8 +29,6 @@ OPTIONS = {
     "mip_heuristic_run_feasibility_jump": False,
 }
 
-# How far from a whole number a bound may be and still be one.
-WHOLE = 1e-9
 
 _this_thread = threading.local()
 
@@ -60,6 +58,8 @@ def solve(program: LinearProgram, time_limit: float = 2.0) -> Solution:
     ``time_limit`` in seconds is what HiGHS is asked to keep to; it can overshoot, and only a worker
     process has a hard limit.
     """
+    # The presolve of HiGHS 1.15.1 returns fractional values where the bounds of an integer variable
+    # are fractional and a row says something of it alone.
     program = round_bounds(program)
     if (program.lower > program.upper).any() or (program.row_lower > program.row_upper).any():
         return Solution("infeasible")
@@ -83,24 +83,6 @@ def solve(program: LinearProgram, time_limit: float = 2.0) -> Solution:
     if solution.status == "solver error":
         del _this_thread.highs
     return solution
-
-
-def round_bounds(program: LinearProgram) -> LinearProgram:
-    """The same program with whole bounds for its integer variables.
-
-    Where they are fractional and a row says something of the variable alone, the presolve of HiGHS
-    1.15.1 returns fractional values.
-    """
-    if not program.integer.any():
-        return program
-    # Far from 0 neighbouring floats are further apart than WHOLE.
-    ends = np.abs([program.lower, program.upper])
-    slack = np.maximum(WHOLE, 2 * np.spacing(np.where(np.isinf(ends), 0.0, ends)))
-    return replace(
-        program,
-        lower=np.where(program.integer, np.ceil(program.lower - slack[0]), program.lower),
-        upper=np.where(program.integer, np.floor(program.upper + slack[1]), program.upper),
-    )
 
 
 def _run(
