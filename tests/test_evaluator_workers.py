@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from evaluator_programs import market_split
 
-from glm_ppo_utils.evaluator import Evaluator
-from glm_ppo_utils.evaluator.workers import GOALS
+from glm_ppo_utils.evaluator import Evaluator, workers
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="worker processes need Linux or macOS")
 
@@ -63,13 +62,14 @@ def test_same_scores_in_the_same_order(evaluator):
     assert len(pids(evaluator)) == 2
 
 
-def test_a_worker_forgets_references_as_its_pipe_does(evaluator):
+def test_a_worker_keeps_references_up_to_a_size(evaluator, monkeypatch):
     """More of them than it keeps, in an order that comes back to the first."""
-    texts = [REFERENCE.replace("40", str(k)) for k in range(3000, 3000 + GOALS + 3)]
+    monkeypatch.setattr(workers, "KEPT", 50_000)
+    texts = [REFERENCE.replace("40", str(k)) for k in range(3000, 3030)]
     scores = evaluator.score_batch([*texts, *answers(9, 4000)], [*texts, *texts[:9]])
     assert all(score.exact for score in scores[: len(texts)])
-    assert not any(score.exact for score in scores[len(texts) :])
-    assert all(worker.goals for worker in evaluator._pool.workers)
+    assert not any(score.exact or score.status == "stopped" for score in scores[len(texts) :])
+    assert all(0 < worker.goal_bytes < 50_000 for worker in evaluator._pool.workers)
 
 
 def test_a_bad_reference_raises_here(evaluator):

@@ -8,6 +8,7 @@ than its share of memory, and costs one answer's reward when it dies.
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -30,8 +31,8 @@ START_LIMIT = 60.0
 # MiB that a worker needs beyond what it occupies once its modules are imported.
 MEMORY_TO_WORK = 64
 
-# How many goals a worker keeps: one is sent to it once, not with every response.
-GOALS = 32
+# Bytes of goals that a worker keeps, so that they need not be sent with every response.
+KEPT = 32 << 20
 
 # Gives a score for a response, its goal and settings; defined in a module, so that it can be sent.
 Judge = Callable[..., Score]
@@ -92,8 +93,9 @@ class Worker:
         self.time_limit, self.memory_limit_mb = time_limit, memory_limit_mb
         self.process: subprocess.Popen[bytes] | None = None
         self.longest = 0.0
-        # What the process has, by id; kept here so that no other object takes that id.
+        # What the process keeps, by id; held here too, so that no other object takes that id.
         self.goals: dict[int, Any] = {}
+        self.goal_bytes = 0
 
     def run(self, judge: Judge, call: Call) -> Score:
         """What the judge says in the process; zero if that is stopped or dies."""
@@ -115,12 +117,20 @@ class Worker:
     def message(self, judge: Judge, call: Call) -> tuple[Any, ...]:
         """What is sent: the goal itself only where the process does not have it yet."""
         response, goal, *settings = call
-        known = self.goals.get(id(goal)) is goal
-        remember(self.goals, id(goal), goal)
-        return judge, response, id(goal), None if known else goal, settings
+        data, forget = None, False
+        if self.goals.get(id(goal)) is not goal:
+            data = pickle.dumps(goal)
+            self.goal_bytes += len(data)
+            forget = self.goal_bytes > KEPT
+            if forget:
+                self.goals.clear()
+                self.goal_bytes = len(data)
+            self.goals[id(goal)] = goal
+        return judge, response, id(goal), data, forget, settings
 
     def start(self) -> None:
-        self.goals = {}
+        self.goals.clear()
+        self.goal_bytes = 0
         self.connection, theirs = Pipe()
         # A new interpreter rather than a fork: nothing of this process (threads, CUDA, a notebook)
         # is carried over. Nor does it import this process's main module, as multiprocessing would:
@@ -155,13 +165,6 @@ class Worker:
             self.process.wait()
 
 
-def remember(goals: dict[int, Any], key: int, goal: Any) -> None:
-    """Keep a goal; both sides of the pipe call this in the same order, so they keep the same."""
-    if key not in goals and len(goals) == GOALS:
-        goals.clear()
-    goals[key] = goal
-
-
 def kill_all(workers: list[Worker]) -> None:
     """Kill the processes; a thread that waits for one notices."""
     for worker in workers:
@@ -176,8 +179,11 @@ def serve(handle: int, time_limit: float, memory_limit_mb: int) -> None:
     try:
         connection.send(True)
         while True:
-            judge, response, key, goal, settings = connection.recv()
-            remember(goals, key, goals[key] if goal is None else goal)
+            judge, response, key, data, forget, settings = connection.recv()
+            if forget:
+                goals.clear()
+            if data is not None:
+                goals[key] = pickle.loads(data)
             # Its default action ends the process, even inside the solver: for the case that
             # nobody is left to kill it.
             signal.setitimer(signal.ITIMER_REAL, time_limit + 2 * GRACE)
