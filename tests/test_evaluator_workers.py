@@ -95,6 +95,19 @@ def test_a_crashed_worker_is_replaced(evaluator):
     assert evaluator.score(answers(1, 500)[0], REFERENCE).reward > 0
 
 
+def spin(response, goal, *settings):
+    while True:
+        pass
+
+
+def test_processor_time_is_limited():
+    """Also where no solver looks at a clock, and nobody waits for the worker."""
+    worker = workers.Worker(time_limit=0.2, memory_limit_mb=1024)
+    score = worker.run(spin, ("", None))
+    assert score.status == "stopped" and "takes too long" in score.message
+    assert worker.process.returncode == -signal.SIGPROF
+
+
 def test_a_hard_program_stops_within_its_limit(evaluator):
     scores = evaluator.score_batch([market_split(), *answers(5, 600)], [REFERENCE] * 6)
     assert scores[0].status in ("time limit", "stopped")

@@ -25,8 +25,10 @@ from typing import Any
 
 from glm_ppo_utils.evaluator.reward import Score, zero
 
-# Seconds after the time limit before a worker is killed: HiGHS should have stopped by itself.
+# Seconds of processor time beyond the limit that a worker has: HiGHS should have stopped by itself.
 GRACE = 0.5
+# How much longer it may take by the clock: on a busy machine a right answer must not be stopped.
+PATIENCE = 6
 START_LIMIT = 60.0
 # MiB that a worker needs beyond what it occupies once its modules are imported.
 MEMORY_TO_WORK = 64
@@ -101,24 +103,26 @@ class Worker:
         """What the judge says in the process; zero if that is stopped or dies."""
         if self.process is None or self.process.poll() is not None:
             self.start()
-        start, failure = time.monotonic(), ""
+        start = time.monotonic()
         try:
             self.connection.send(self.message(judge, call))
-            if self.connection.poll(self.time_limit + GRACE):
+            if self.connection.poll(PATIENCE * (self.time_limit + GRACE)):
                 return self.connection.recv()
-            failure = "the evaluation was stopped: the answer takes too long"
+            too_long = True
         except (EOFError, OSError):
-            failure = "the evaluation crashed: the answer may need too much memory"
+            too_long = self.process is not None and self.process.wait() == -signal.SIGPROF
         finally:
             self.longest = max(self.longest, time.monotonic() - start)
         self.kill()
-        return zero(failure, "stopped")
+        if too_long:
+            return zero("the evaluation was stopped: the answer takes too long", "stopped")
+        return zero("the evaluation crashed: the answer may need too much memory", "stopped")
 
     def message(self, judge: Judge, call: Call) -> tuple[Any, ...]:
         """What is sent: the goal itself only where the process does not have it yet."""
         response, goal, *settings = call
         data, forget = None, False
-        if self.goals.get(id(goal)) is not goal:
+        if id(goal) not in self.goals:
             data = pickle.dumps(goal)
             self.goal_bytes += len(data)
             forget = self.goal_bytes > KEPT
@@ -184,14 +188,14 @@ def serve(handle: int, time_limit: float, memory_limit_mb: int) -> None:
                 goals.clear()
             if data is not None:
                 goals[key] = pickle.loads(data)
-            # Its default action ends the process, even inside the solver: for the case that
-            # nobody is left to kill it.
-            signal.setitimer(signal.ITIMER_REAL, time_limit + 2 * GRACE)
+            # Counts processor time, so a busy machine costs no reward. Its signal ends the process,
+            # even inside the solver and with nobody left to kill it.
+            signal.setitimer(signal.ITIMER_PROF, time_limit + GRACE)
             try:
                 score = judge(response, goals[key], *settings)
             except MemoryError:
                 score = zero("the answer needs too much memory", "stopped")
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             connection.send(score)
     except (EOFError, ConnectionError):
         return
