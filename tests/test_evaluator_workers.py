@@ -100,8 +100,9 @@ def spin(response, goal, *settings):
         pass
 
 
-def test_processor_time_is_limited():
+def test_processor_time_is_limited(monkeypatch):
     """Also where no solver looks at a clock, and nobody waits for the worker."""
+    monkeypatch.setattr(workers, "PATIENCE", 1000)
     worker = workers.Worker(time_limit=0.2, memory_limit_mb=1024)
     score = worker.run(spin, ("", None))
     assert score.status == "stopped" and "takes too long" in score.message
