@@ -1,10 +1,12 @@
 """The door: rows with a reference, a file or an optimum only; limits; what is remembered."""
 
 from pathlib import Path
+from random import Random
 
 import highspy
 import numpy as np
 import pytest
+from evaluator_edges import check_edge_text, check_whole_interval
 
 from glm_ppo_utils.evaluator import Evaluator, Limits, parse_lp
 from glm_ppo_utils.evaluator.optimum import Optimum
@@ -195,3 +197,12 @@ def test_references_are_read_once_beforehand(monkeypatch):
     monkeypatch.undo()
     with pytest.raises(ValueError, match="reference 1: the reference is not an LP"):
         evaluator.prepare([texts[0], "no idea"])
+
+
+# -- numbers at the edges; `benchmarks/evaluator_fuzz.py` runs more of them
+
+
+@pytest.mark.parametrize("check", [check_edge_text, check_whole_interval])
+def test_numbers_at_the_edges(check):
+    outcomes = {check(Random(seed)) for seed in range(200)}
+    assert len(outcomes) > 1  # not all refused
