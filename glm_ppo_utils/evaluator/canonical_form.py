@@ -196,11 +196,12 @@ def _drop_implied_rows(program: LinearProgram) -> LinearProgram:
 def _drop_known(program: LinearProgram) -> LinearProgram:
     """Put in the value of variables whose bounds leave one; drop those that nothing uses.
 
+    If that is all of them, they stay: a program is more than its optimum.
     An unused variable with bounds of its own stays: somebody meant something by them.
     """
     fixed = program.lower == program.upper
     known = fixed | unused(program)
-    if not known.any():
+    if not known.any() or known.all():
         return program
     value = np.where(fixed, program.lower, 0.0)[known]
     shift = program.matrix[:, known] @ value
