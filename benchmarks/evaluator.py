@@ -23,8 +23,8 @@ import pandas as pd
 
 from glm_ppo_utils.evaluator import Evaluator, LinearProgram, canonical, format_lp, parse_lp
 from glm_ppo_utils.evaluator.graph import match
-from glm_ppo_utils.evaluator.mutants import EDITS, rename, reorder_rows, reorder_variables
-from glm_ppo_utils.evaluator.reward import Reference, grade
+from glm_ppo_utils.evaluator.reward import Reference, judge
+from glm_ppo_utils.evaluator.rewrites import EDITS, rename, reorder_rows, reorder_variables
 from glm_ppo_utils.evaluator.solver import solve
 from glm_ppo_utils.pipeline import ROOT
 from glm_ppo_utils.problems import generate
@@ -180,7 +180,7 @@ def growth() -> None:
             milliseconds(lambda t=read: canonical(t), times),
             milliseconds(lambda p=p, q=reference.reduced: match(p, q), times),
             milliseconds(lambda t=read: solve(t), times),
-            milliseconds(lambda a=answer, r=reference: grade(a, r), times),
+            milliseconds(lambda a=answer, r=reference: judge(a, r), times),
         ]
         print(f"{n:2d} x {n:2d} " + " ".join(f"{part:9.2f}" for part in parts))
 

@@ -1,17 +1,35 @@
-"""Damaged and random texts through the evaluator's workers; fails on the first thing that breaks.
+"""Random checks of the evaluator, in any number; fails on the first thing that is wrong.
 
-python benchmarks/evaluator_fuzz.py --texts 100000 --workers 2
+    python benchmarks/evaluator_fuzz.py certificate --count 20000
+    python benchmarks/evaluator_fuzz.py texts --count 100000 --workers 2
+
+``exact``, ``certificate`` and ``reduction`` are compared with an enumeration of all integer points,
+``equivalent`` must all score 1, and ``texts`` are damaged, random and oversized answers for the
+workers. Case k of a run has the seed ``seed + k``.
 """
 
 import argparse
 import math
+import sys
 import time
 from collections import Counter
+from pathlib import Path
 from random import Random
 
 from glm_ppo_utils.evaluator import Evaluator, format_lp, parse_lp
-from glm_ppo_utils.evaluator.mutants import EDITS, PIECES, garble, spell
+from glm_ppo_utils.evaluator.rewrites import EDITS, spell
 from glm_ppo_utils.problems import generate
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from evaluator_edges import check_edge_text, check_whole_interval
+from evaluator_oracle import (
+    check_certificate,
+    check_equivalent,
+    check_exact_is_equal,
+    check_reduction,
+)
+from evaluator_programs import PIECES, garble
 
 BATCH = 2000
 
@@ -43,23 +61,43 @@ def large(random: Random) -> str:
     return "\n".join(["max x0", "st", *rows, random.choice(["binary", "general"]), names, "end"])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--texts", type=int, default=100_000)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--time-limit", type=float, default=2.0)
-    parser.add_argument("--seed", type=int, default=0)
-    settings = parser.parse_args()
-    random = Random(settings.seed)
-    references = [problem.reference for problem in generate(500, seed=settings.seed)]
+CHECKS = {
+    "exact": check_exact_is_equal,
+    "certificate": check_certificate,
+    "reduction": check_reduction,
+    "equivalent": check_equivalent,
+    "edges": check_edge_text,
+    "wholes": check_whole_interval,
+}
+
+
+def check_many(name: str, count: int, seed: int) -> None:
+    """Run a check ``count`` times and print how often each outcome came."""
+    start = time.monotonic()
+    outcomes: Counter[str] = Counter()
+    for k in range(seed, seed + count):
+        try:
+            outcomes[CHECKS[name](Random(k))] += 1
+        except AssertionError as error:
+            raise SystemExit(
+                f"{name}: wrong at seed {k}\n" + "\n".join(map(str, error.args[0]))
+            ) from None
+    print(f"{name}: {count} cases from seed {seed}, none wrong, {time.monotonic() - start:.0f} s")
+    print("; ".join(f"{outcome}: {n}" for outcome, n in outcomes.most_common()))
+
+
+def check_texts(count: int, seed: int, workers: int, time_limit: float) -> None:
+    """Every text gets one finite score, within its time."""
+    random = Random(seed)
+    references = [problem.reference for problem in generate(500, seed=seed)]
     references = [format_lp(parse_lp(text)) for text in references]
     statuses: Counter[str] = Counter()
     longest = 0.0
     done = 0
     start = time.monotonic()
-    with Evaluator(workers=settings.workers, time_limit=settings.time_limit) as evaluator:
-        while done < settings.texts:
-            chosen = random.choices(references, k=min(BATCH, settings.texts - done))
+    with Evaluator(workers=workers, time_limit=time_limit) as evaluator:
+        while done < count:
+            chosen = random.choices(references, k=min(BATCH, count - done))
             texts = [hostile(random, reference) for reference in chosen]
             scores = evaluator.score_batch(texts, chosen)
             assert len(scores) == len(texts), "an item was lost"
@@ -70,10 +108,26 @@ def main() -> None:
             longest = max(longest, evaluator.longest)
             done += len(texts)
     seconds = time.monotonic() - start
-    print(f"{done} texts in {seconds:.0f} s ({done / seconds:.0f}/s), {settings.workers} workers")
+    print(f"{done} texts in {seconds:.0f} s ({done / seconds:.0f}/s), {workers} workers")
     print("; ".join(f"{name}: {count}" for name, count in statuses.most_common()))
-    print(f"longest item {longest:.2f} s, limit {settings.time_limit:.2f} s")
-    assert longest <= settings.time_limit + 1.0, "an item went over its limit by more than 1 s"
+    print(f"longest item {longest:.2f} s, limit {time_limit:.2f} s")
+    assert longest <= time_limit + 1.0, "an item went over its limit by more than 1 s"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("check", choices=[*CHECKS, "texts"])
+    parser.add_argument("--count", type=int, default=20_000, help="how many cases (20,000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the first case (0)")
+    parser.add_argument("--workers", type=int, default=2, help="for texts: processes (2)")
+    parser.add_argument("--time-limit", type=float, default=2.0, help="for texts: seconds (2)")
+    settings = parser.parse_args()
+    if settings.check == "texts":
+        check_texts(settings.count, settings.seed, settings.workers, settings.time_limit)
+    else:
+        check_many(settings.check, settings.count, settings.seed)
 
 
 if __name__ == "__main__":

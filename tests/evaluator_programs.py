@@ -7,6 +7,7 @@ from random import Random
 
 import numpy as np
 
+from glm_ppo_utils.evaluator.graph import match
 from glm_ppo_utils.evaluator.program import LinearProgram
 from glm_ppo_utils.evaluator.solver import solve
 
@@ -45,8 +46,14 @@ def random_program(random: Random, variables: int | None = None) -> LinearProgra
 
 
 def nl4opt_texts(path: Path) -> list[str]:
-    """The reference texts of the NL4Opt file."""
-    return [json.loads(line)["lp"] for line in path.read_text(encoding="utf-8").splitlines()]
+    """The NL4Opt file's references, but for one whose ``general`` names an unknown variable."""
+    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [entry["lp"] for entry in entries if entry["id"] != "nl4opt-dev-19"]
+
+
+def distance(p: LinearProgram, q: LinearProgram) -> int:
+    """Edits between two programs in canonical form."""
+    return match(p, q).distance
 
 
 def feasible_outside(inner: LinearProgram, outer: LinearProgram) -> bool:
@@ -89,3 +96,57 @@ def market_split(rows: int = 5, variables: int = 40, seed: int = 0) -> str:
         lines.append(f" {terms} = {sum(weights) // 2}")
     names = " ".join(f"x{j}" for j in range(variables))
     return "\n".join(["max x0", "subject to", *lines, "binary", f" {names}", "end"])
+
+
+PIECES = [
+    *("maximize", "min", "st", "subject to", "bounds", "general", "binary", "end", "free", "inf"),
+    *("<=", ">=", "=", "<", "!=", "+", "-", "*", "/", "^", "(", "[", ":", ",", "%", "\\", "```"),
+    *(
+        "\n",
+        " ",
+        "\t",
+        "\0",
+        "\ud800",
+        "é",
+        "变量",
+        "−",
+        "1e400",
+        "1e-400",
+        "nan",
+        "-inf",
+        "0",
+        "9" * 40,
+    ),
+    *(
+        "x",
+        "y",
+        "3 x",
+        "x y",
+        "2 <= x <= 1",
+        "1e20 x",
+        "x >= 1e15",
+        "(((((((",
+        "c1:",
+        "99999999999 x",
+    ),
+]
+
+
+def garble(text: str, random: Random) -> str:
+    """Delete, repeat, swap and insert pieces at random places."""
+    for _ in range(random.choice([1, 1, 2, 3, 8])):
+        at, width = random.randrange(len(text) + 1), random.choice([1, 1, 3, 10, 40])
+        piece = text[at : at + width]
+        action = random.randrange(5)
+        if action == 0:
+            text = text[:at] + text[at + width :]
+        elif action == 1:
+            text = text[:at] + piece * random.choice([2, 3, 50]) + text[at + width :]
+        elif action == 2:
+            text = text[:at] + piece[::-1] + text[at + width :]
+        elif action == 3:
+            text = text[:at] + random.choice(PIECES) + text[at:]
+        else:
+            text = text[:at] + chr(random.choice([random.randrange(128), random.randrange(0x3000)]))
+            text += piece
+    return text

@@ -5,11 +5,13 @@ from random import Random
 
 import numpy as np
 import pytest
-from evaluator_programs import random_program
+from evaluator_programs import distance, random_program
 
 from glm_ppo_utils.evaluator import canonical, graph, parse_lp
-from glm_ppo_utils.evaluator.graph import distance, match, size
-from glm_ppo_utils.evaluator.mutants import (
+from glm_ppo_utils.evaluator.differences import list_differences
+from glm_ppo_utils.evaluator.graph import match, size
+from glm_ppo_utils.evaluator.program import close
+from glm_ppo_utils.evaluator.rewrites import (
     EDITS,
     rename,
     reorder_rows,
@@ -17,8 +19,6 @@ from glm_ppo_utils.evaluator.mutants import (
     scale_rows,
     turn_rows,
 )
-from glm_ppo_utils.evaluator.program import close
-from glm_ppo_utils.evaluator.reward import differences
 
 
 def forms(random: Random, n: int, variables: int | None = None):
@@ -153,5 +153,5 @@ def test_differences_add_up_to_the_distance():
     for k in range(60):
         p, q = relatives(random, 2) if k % 2 else forms(random, 2)
         matching = match(p, q)
-        found = differences(p, q, matching)
+        found = list_differences(p, q, matching)
         assert sum(d.edits for d in found) == matching.distance, [d.text for d in found]

@@ -5,12 +5,18 @@ import os
 from random import Random
 
 import pytest
-from evaluator_programs import nl4opt_texts, random_program, really_different
+from evaluator_programs import (
+    PIECES,
+    garble,
+    nl4opt_texts,
+    random_program,
+    really_different,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glm_ppo_utils.evaluator import Evaluator, format_lp, parse_lp
-from glm_ppo_utils.evaluator.mutants import EDITS, EQUIVALENT, PIECES, garble, spell
+from glm_ppo_utils.evaluator.rewrites import EDITS, EQUIVALENT, spell
 
 # More by EVALUATOR_EXAMPLES=2000 pytest tests/test_evaluator_properties.py
 EXAMPLES = int(os.environ.get("EVALUATOR_EXAMPLES", "60"))

@@ -7,7 +7,7 @@ import pytest
 from evaluator_programs import nl4opt_texts, random_program
 
 from glm_ppo_utils.evaluator import Evaluator, Limits, format_lp, parse_lp
-from glm_ppo_utils.evaluator.reward import compare
+from glm_ppo_utils.evaluator.differences import compare_programs
 from glm_ppo_utils.evaluator.solver import solve
 
 REFERENCE = """maximize
@@ -135,7 +135,7 @@ def test_reward_is_its_parts(evaluator):
     assert not wrong.objective_matches
     assert wrong.reward == pytest.approx(0.05 + 0.35 * wrong.similarity**4)
     harmless = evaluator.score(
-        REFERENCE.replace("tables <= 30", "tables <= 30\n chairs <= 25"), REFERENCE
+        REFERENCE.replace("tables <= 30", "tables <= 30\n chairs <= 9"), REFERENCE
     )
     assert harmless.objective_matches
     assert harmless.reward == pytest.approx(0.05 + 0.55 * harmless.similarity**4)
@@ -281,7 +281,9 @@ def test_limits_are_settings():
 
 
 def test_compare_shows_what_to_draw():
-    shown = compare(REFERENCE.replace("2 chairs + tables <=", "2 chairs + 6 tables <="), REFERENCE)
+    shown = compare_programs(
+        REFERENCE.replace("2 chairs + tables <=", "2 chairs + 6 tables <="), REFERENCE
+    )
     (difference,) = shown.differences
     assert difference.kind == "coefficient"
     assert shown.candidate.names[difference.variable] == "tables"

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 from evaluator_programs import market_split
 
-from glm_ppo_utils.evaluator import Evaluator
-from glm_ppo_utils.evaluator.reward import Reference
-from glm_ppo_utils.evaluator.workers import Pool
+from glm_ppo_utils.evaluator import Evaluator, workers
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="worker processes need Linux or macOS")
 
@@ -24,14 +22,13 @@ def answers(n: int, start: int = 0) -> list[str]:
 
 
 def pids(evaluator: Evaluator) -> list[int]:
-    return [worker.process.pid for worker in evaluator._pool.workers]
+    return [worker.process.pid for worker in evaluator._pool.workers if worker.process]
 
 
-def all_ready(evaluator: Evaluator, start: int) -> list[int]:
-    """The process ids of all workers once all have answered."""
-    while not evaluator._pool.workers or not all(w.ready for w in evaluator._pool.workers):
-        evaluator.score_batch(answers(2, start), [REFERENCE] * 2)
-        start += 2
+def all_running(evaluator: Evaluator, start: int) -> list[int]:
+    """The process ids once all workers have started and have nothing to do."""
+    evaluator.score_batch(answers(8, start), [REFERENCE] * 8)
+    assert len(pids(evaluator)) == len(evaluator._pool.workers)
     return pids(evaluator)
 
 
@@ -65,24 +62,23 @@ def test_same_scores_in_the_same_order(evaluator):
     assert len(pids(evaluator)) == 2
 
 
+def test_a_worker_keeps_references_up_to_a_size(evaluator, monkeypatch):
+    """More of them than it keeps, in an order that comes back to the first."""
+    monkeypatch.setattr(workers, "KEPT", 50_000)
+    texts = [REFERENCE.replace("40", str(k)) for k in range(3000, 3030)]
+    scores = evaluator.score_batch([*texts, *answers(9, 4000)], [*texts, *texts[:9]])
+    assert all(score.exact for score in scores[: len(texts)])
+    assert not any(score.exact or score.status == "stopped" for score in scores[len(texts) :])
+    assert all(0 < worker.goal_bytes < 50_000 for worker in evaluator._pool.workers)
+
+
 def test_a_bad_reference_raises_here(evaluator):
     with pytest.raises(ValueError, match="reference is not an LP"):
         evaluator.score_batch(answers(2), [REFERENCE, "no"])
 
 
-def test_references_are_read_once_beforehand(monkeypatch):
-    texts = [f"maximize\n 3 a + {k} b\nsubject to\n a + b <= {k}\nend" for k in (4, 5)]
-    evaluator = Evaluator()
-    evaluator.prepare(texts)
-    monkeypatch.setattr(Reference, "read", lambda *_: pytest.fail("read again"))
-    assert evaluator.score(texts[0], texts[1]).reward < 1 == evaluator.score(*texts[:1] * 2).reward
-    monkeypatch.undo()
-    with pytest.raises(ValueError, match="reference 1: the reference is not an LP"):
-        evaluator.prepare([texts[0], "no idea"])
-
-
 def test_a_hung_worker_costs_its_own_answer(evaluator):
-    os.kill(all_ready(evaluator, 1000)[0], signal.SIGSTOP)
+    os.kill(all_running(evaluator, 1000)[0], signal.SIGSTOP)
     scores = evaluator.score_batch(answers(40, 200), [REFERENCE] * 40)
     stopped = [s for s in scores if s.status == "stopped"]
     assert len(stopped) == 1
@@ -91,12 +87,26 @@ def test_a_hung_worker_costs_its_own_answer(evaluator):
 
 
 def test_a_crashed_worker_is_replaced(evaluator):
-    before = all_ready(evaluator, 2000)
+    before = all_running(evaluator, 2000)
     os.kill(before[0], signal.SIGKILL)
     scores = evaluator.score_batch(answers(40, 400), [REFERENCE] * 40)
     assert sum(s.status == "stopped" for s in scores) <= 1
     assert before[0] not in pids(evaluator)
     assert evaluator.score(answers(1, 500)[0], REFERENCE).reward > 0
+
+
+def spin(response, goal, *settings):
+    while True:
+        pass
+
+
+def test_processor_time_is_limited(monkeypatch):
+    """Also where no solver looks at a clock, and nobody waits for the worker."""
+    monkeypatch.setattr(workers, "PATIENCE", 1000)
+    worker = workers.Worker(time_limit=0.2, memory_limit_mb=1024)
+    score = worker.run(spin, ("", None))
+    assert score.status == "stopped" and "takes too long" in score.message
+    assert worker.process.returncode == -signal.SIGPROF
 
 
 def test_a_hard_program_stops_within_its_limit(evaluator):
@@ -115,7 +125,7 @@ def test_memory_is_limited():
     if sys.platform == "linux":
         with (
             Evaluator(workers=1, memory_limit_mb=20) as tiny,
-            pytest.raises(RuntimeError, match="no worker process starts"),
+            pytest.raises(RuntimeError, match="a worker process did not start"),
         ):
             tiny.score(REFERENCE, REFERENCE)
 
@@ -127,21 +137,6 @@ def test_close_ends_the_workers():
     assert started and all(gone(pid) for pid in started)
     assert evaluator.score(answers(1, 700)[0], REFERENCE).reward > 0
     evaluator.close()
-
-
-def test_the_queue_is_bounded(monkeypatch):
-    """No worker is ever given more than `QUEUE` answers ahead."""
-    longest = []
-    original = Pool._hand_out
-
-    def watch(pool, waiting):
-        original(pool, waiting)
-        longest.append(max((len(w.queue) for w in pool.workers), default=0))
-
-    monkeypatch.setattr(Pool, "_hand_out", watch)
-    with Evaluator(workers=1) as evaluator:
-        evaluator.score_batch(answers(100), [REFERENCE] * 100)
-    assert max(longest) == 8
 
 
 PARENT = """

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from glm_ppo_utils import plotting
-from glm_ppo_utils.evaluator.reward import compare
+from glm_ppo_utils.evaluator.differences import compare_programs
 from glm_ppo_utils.problems import generate
 
 REFERENCE = """maximize
@@ -39,7 +39,7 @@ end"""
 )
 def test_marked_parts(old, new, in_answer, in_reference):
     assert old in REFERENCE
-    comparison = compare(REFERENCE.replace(old, new, 1), REFERENCE)
+    comparison = compare_programs(REFERENCE.replace(old, new, 1), REFERENCE)
     p, q = comparison.candidate, comparison.reference
 
     def by_name(program, marked):
@@ -60,7 +60,7 @@ def test_corresponding_vertices_stand_at_the_same_height():
     """Whatever the order in which an answer names its variables and rows."""
     answer = REFERENCE.replace("3 chairs + 5 tables", "5 b + 3 a").replace("tables", "b")
     answer = answer.replace("chairs", "a").replace("<= 40", "<= 41")
-    figure = plotting.model_graphs(compare(answer, REFERENCE))
+    figure = plotting.model_graphs(compare_programs(answer, REFERENCE))
     heights = [
         {text.get_text().split("\n")[0]: text.get_position()[1] for text in ax.texts}
         for ax in figure.axes

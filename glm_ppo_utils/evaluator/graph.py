@@ -15,11 +15,18 @@ where `row` compares under the best nonzero factor t: how many of coefficients, 
 sense of row i differ from t times row sigma(i), a negative t turning the sense around. Each part
 counts unequal labels (a Hamming distance) minimised over a group that acts by isometries (factors,
 permutations, objective or its negative), so d is a metric: zero exactly for canonically equal
-programs, symmetric, and with the triangle inequality. Three things bend it. Equality of numbers is
-up to a relative 1e-9, which is not transitive. With more than `EXACT_VARIABLES` variables `match`
-returns an upper bound, for which the triangle inequality can fail; it is still zero only for equal
-programs. And beyond those sizes an equality hidden by many symmetries could be missed: the search
-for a renaming tries `MAX_CHOICES` choices between variables that look alike.
+programs, symmetric, and with the triangle inequality.
+
+Where this holds only in part:
+
+* Numbers are equal up to a relative `RELATIVE_TOLERANCE`, which is not transitive.
+* `match` is exact up to `EXACT_VARIABLES` variables and `EXACT_WORK` numbers to compare. Beyond, it
+  returns an upper bound, for which the triangle inequality can fail; it is still zero only for
+  equal programs.
+* Beyond those sizes the search for a renaming gives up after `RENAMING_WORK` steps, so that an
+  equality hidden by many symmetries can be missed.
+
+All limits count work, none looks at a clock: a score does not depend on how busy the machine is.
 
 The assignment of rows by the Hungarian method follows Riesen and Bunke, "Approximate graph edit
 distance computation by means of bipartite graph matching" (Image and Vision Computing 27, 2009);
@@ -28,8 +35,9 @@ the search for a renaming is colour refinement (Weisfeiler and Leman, 1968) with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import permutations
 
@@ -37,13 +45,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
-from glm_ppo_utils.evaluator.program import Floats, LinearProgram, close
-
-Ints = NDArray[np.int64]
+from glm_ppo_utils.evaluator.program import (
+    Floats,
+    Ints,
+    LinearProgram,
+    close,
+    groups,
+    value_classes,
+)
 
 EXACT_VARIABLES = 5
-MAX_CHOICES = 200
 MAX_ROUNDS = 8
+# In numbers compared: what all permutations may cost, at once and in all; what a comparison of each
+# row with each may cost before it becomes a coarser one; edges visited to find a renaming.
+AT_ONCE = 500_000
+EXACT_WORK = 5_000_000
+ROW_WORK = 10_000_000
+RENAMING_WORK = 5_000_000
 AT_MOST, AT_LEAST, EQUAL, NO_ROW = 1, -1, 2, 0
 
 
@@ -119,14 +137,28 @@ def match(candidate: LinearProgram, reference: LinearProgram) -> Matching:
     q = padded_graph(reference, variables, rows)
     # Most answers use the reference's names, so they decide between matchings that are as good.
     by_name = np.array(align(candidate.names, reference.names, variables), dtype=np.int64)
-    if variables <= 2:
+    work = math.factorial(min(variables, 12)) * rows**2 * (variables + 1)
+    exact = variables <= EXACT_VARIABLES and work <= EXACT_WORK
+    if exact and work <= AT_ONCE:
+        matching = best_of(p, q, by_name[None])
+        if matching.distance == 0:
+            return matching
         return best_of(p, q, by_name[all_permutations(variables)])
-    matching = best_of(p, q, by_name[None])
+    units = unit_rows(p, q)
+    matching = match_under(p, q, units, by_name)
     if matching.distance == 0:
         return matching
-    if variables <= EXACT_VARIABLES:
+    history = refine(p, q, units)
+    for columns in renamings(p, q, units, history):
+        found = match_under(p, q, units, columns, only_equal=True)
+        if found.distance == 0:
+            return found
+    if exact:
         return best_of(p, q, by_name[all_permutations(variables)])
-    return search(p, q, matching)
+    unlike = [a[:, None] != b for a, b in zip(*history, strict=True)]
+    _, by_colour = linear_sum_assignment(np.sum(unlike, axis=0))
+    starts = [matching, match_under(p, q, units, by_colour)]
+    return min((descend(p, q, units, start) for start in starts), key=lambda m: m.distance)
 
 
 def align(names: Sequence[str], others: Sequence[str], variables: int) -> list[int]:
@@ -135,11 +167,6 @@ def align(names: Sequence[str], others: Sequence[str], variables: int) -> list[i
     found = [place.get(name) for name in names] + [None] * (variables - len(names))
     left = iter([k for k in range(variables) if k not in set(found)])
     return [next(left) if k is None else k for k in found]
-
-
-def distance(candidate: LinearProgram, reference: LinearProgram) -> int:
-    """Number of edits between two programs in canonical form; see `match`."""
-    return match(candidate, reference).distance
 
 
 def size(program: LinearProgram) -> int:
@@ -216,135 +243,240 @@ def best_of(p: Graph, q: Graph, columns: Ints) -> Matching:
     pairs, rest = objective_costs(p, q)
     objective = pairs[:, each, columns].sum(axis=2) + rest[:, None]
     fixed = objective.min(axis=0) + variable_costs(p, q)[each, columns].sum(axis=1)
-    rows, scales = row_costs(p, q, columns)
-    # Every row costs at least its cheapest partner: permutations that can't win are not assigned.
-    bound = fixed + rows.min(axis=2, initial=rows.shape[2] * columns.shape[1] + 9).sum(axis=1)
-    least: tuple[int, int] | None = None
-    for k in np.argsort(bound, kind="stable").tolist():
-        if least is not None and bound[k] > least[0]:
-            break
-        i, partners = linear_sum_assignment(rows[k])
-        total = int(fixed[k] + rows[k][i, partners].sum())
-        if least is None or (total, k) < least:
-            least, matched = (total, k), partners
-    assert least is not None
-    distance, k = least
-    factors = scales[k][np.arange(len(matched)), matched]
+    best: tuple[int, int] | None = None
+    at_once = max(1, AT_ONCE // (len(p.rows) ** 2 * p.rows.shape[1] + 1))
+    for start in range(0, len(columns), at_once):
+        piece = slice(start, start + at_once)
+        rows, scales = row_costs(p, q, columns[piece])
+        # Every row costs at least its cheapest partner: permutations that can't win are skipped.
+        bound = fixed[piece] + rows.min(axis=2, initial=10**6).sum(axis=1)
+        for k in np.argsort(bound, kind="stable").tolist():
+            if best is not None and bound[k] > best[0]:
+                break
+            i, partners = linear_sum_assignment(rows[k])
+            total = (int(fixed[start + k] + rows[k][i, partners].sum()), start + k)
+            if best is None or total < best:
+                best, matched, factors = total, partners, scales[k][i, partners]
+    assert best is not None
+    distance, k = best
     return Matching(distance, columns[k], matched, factors, bool(objective[1, k] < objective[0, k]))
 
 
-# -- more variables than can be permuted
+# -- one permutation, with many rows
 
 
-def search(p: Graph, q: Graph, by_name: Matching) -> Matching:
-    """An upper bound: a renaming if one is found, else the best of two descents."""
-    history_p, history_q = refine(p, q)
-    for choice in renamings(p, q, history_p[-1], history_q[-1]):
-        matching = best_of(p, q, choice[None])
-        if matching.distance == 0:
-            return matching
-    unlike = [a[:, None] != b for a, b in zip(history_p, history_q, strict=True)]
-    _, by_colour = linear_sum_assignment(np.sum(unlike, axis=0))
-    starts = [by_name, best_of(p, q, by_colour[None])]
-    return min((descend(p, q, start) for start in starts), key=lambda m: m.distance)
+@dataclass(frozen=True)
+class UnitRows:
+    """The rows of a padded graph written as <= and divided by their largest coefficient.
+
+    Numbers are replaced by their class over both graphs, as in `value_classes`.
+
+    Attributes
+    ----------
+    plus, minus : array of int ``[rows, variables + 1]``
+        Classes of the numbers and of their negatives.
+    scale : array ``[rows]``
+        The row is ``scale`` times the unit row.
+    edges : pair of arrays of int
+        Row and variable of every nonzero coefficient.
+    """
+
+    plus: Ints
+    minus: Ints
+    scale: Floats
+    edges: tuple[Ints, Ints]
 
 
-def descend(p: Graph, q: Graph, best: Matching) -> Matching:
+def unit_rows(p: Graph, q: Graph) -> tuple[UnitRows, UnitRows]:
+    """The unit rows of two graphs, with common classes."""
+    scales, units = [], []
+    for graph in (p, q):
+        size = np.abs(graph.rows[:, :-1]).max(axis=1, initial=0)
+        scales.append(np.where(graph.senses == AT_LEAST, -1.0, 1.0) * np.where(size == 0, 1, size))
+        units.append(np.nan_to_num(graph.rows / scales[-1][:, None]))
+    *plus, minus_p, minus_q = value_classes(*units, *(-unit for unit in units))
+    edges = [np.nonzero(graph.rows[:, :-1]) for graph in (p, q)]
+    return (
+        UnitRows(plus[0], minus_p, scales[0], edges[0]),
+        UnitRows(plus[1], minus_q, scales[1], edges[1]),
+    )
+
+
+def match_under(
+    p: Graph,
+    q: Graph,
+    units: tuple[UnitRows, UnitRows],
+    columns: Ints,
+    only_equal: bool = False,
+) -> Matching:
+    """The best matching under one permutation; with ``only_equal`` only if its distance is 0.
+
+    Equal rows are matched first: rows at distance 0 can always be partners of a best matching, by
+    the triangle inequality.
+    """
+    each = np.arange(len(columns))
+    pairs, rest = objective_costs(p, q)
+    objective = pairs[:, each, columns].sum(axis=1) + rest
+    fixed = int(objective.min() + variable_costs(p, q)[each, columns].sum())
+    with_right = np.append(columns, len(columns))
+    a, sign_a = oriented(units[0].plus, units[0].minus, p.senses)
+    b, sign_b = oriented(units[1].plus[:, with_right], units[1].minus[:, with_right], q.senses)
+    partners = np.full(len(a), -1)
+    waiting = groups(b)
+    for key, rows in groups(a).items():
+        for i, k in zip(rows, waiting.get(key, []), strict=False):
+            partners[i] = k
+    scales = sign_a * units[0].scale / (sign_b * units[1].scale)[partners]
+    left = np.flatnonzero(partners < 0)
+    if len(left) and not only_equal:
+        free = np.setdiff1d(np.arange(len(b)), partners)
+        costs, factors = costs_of(p, q, units, columns, left, free)
+        i, k = linear_sum_assignment(costs)
+        partners[left], scales[left] = free[k], factors[i, k]
+        fixed += int(costs[i, k].sum())
+    fixed += only_equal * len(left)
+    return Matching(fixed, columns, partners, scales, bool(objective[1] < objective[0]))
+
+
+def oriented(plus: Ints, minus: Ints, senses: Ints) -> tuple[Ints, Floats]:
+    """Rows with their sense, equations with a positive first coefficient; and the signs used."""
+    zero = np.where(plus == minus, 0, plus - minus)
+    first = zero[np.arange(len(zero)), np.argmax(zero != 0, axis=1)]
+    turn = (senses == EQUAL) & (first < 0)
+    kind = np.where(senses == AT_LEAST, AT_MOST, senses)
+    rows = np.where(turn[:, None], minus, plus)
+    return np.column_stack([rows, kind]), np.where(turn, -1.0, 1.0)
+
+
+def costs_of(
+    p: Graph, q: Graph, units: tuple[UnitRows, UnitRows], columns: Ints, left: Ints, free: Ints
+) -> tuple[Ints, Floats]:
+    """Edits between the rows ``left`` of p and ``free`` of q, and the factors to compare under.
+
+    With too many of them the factor is not searched for: both rows are divided by their largest
+    coefficient.
+    """
+    each = len(free) * (len(columns) + 1)
+    coarse = len(left) * each > ROW_WORK
+    costs, factors = np.empty((len(left), len(free)), np.int64), np.ones((len(left), len(free)))
+    at_once = max(1, AT_ONCE // max(1, each))
+    with_right = np.append(columns, len(columns))
+    part_q = replace(q, rows=q.rows[free], senses=q.senses[free])
+    for start in range(0, len(left), at_once):
+        rows = left[start : start + at_once]
+        piece = slice(start, start + len(rows))
+        if coarse:
+            kinds = [np.where(g.senses == AT_LEAST, AT_MOST, g.senses) for g in (p, q)]
+            unlike = units[0].plus[rows, None] != units[1].plus[free][:, with_right]
+            costs[piece] = unlike.sum(axis=2) + (kinds[0][rows, None] != kinds[1][free])
+            factors[piece] = units[0].scale[rows, None] / units[1].scale[free]
+        else:
+            part_p = replace(p, rows=p.rows[rows], senses=p.senses[rows])
+            cost, factor = row_costs(part_p, part_q, columns[None])
+            costs[piece], factors[piece] = cost[0], factor[0]
+    return costs, factors
+
+
+def descend(p: Graph, q: Graph, units: tuple[UnitRows, UnitRows], best: Matching) -> Matching:
     """Assign columns for the rows as matched, then rows for the columns, while it helps."""
+    if p.rows.size * p.rows.shape[1] > ROW_WORK:
+        return best
     for _ in range(MAX_ROUNDS):
         costs = variable_costs(p, q) + objective_costs(p, q)[0][int(best.negated)]
         for i, k in enumerate(best.rows):
             costs += ~close(p.rows[i, :-1, None], best.scales[i] * q.rows[k, :-1])
         _, columns = linear_sum_assignment(costs)
-        matching = best_of(p, q, columns[None])
+        matching = match_under(p, q, units, columns)
         if matching.distance >= best.distance:
             break
         best = matching
     return best
 
 
+# -- a renaming, by colours
+
+
 Colours = NDArray[np.uint64]
 
 
-def classes(*arrays: Floats) -> list[Colours]:
-    """Integers in place of numbers, equal for numbers that are `close`, over all arrays."""
-    flat = np.concatenate([a.ravel() for a in arrays])
-    order = np.argsort(flat)
-    ids = np.zeros(len(flat), dtype=np.uint64)
-    ids[order[1:]] = np.cumsum(~close(flat[order[1:]], flat[order[:-1]]))
-    parts = np.split(ids, np.cumsum([a.size for a in arrays])[:-1])
-    return [part.reshape(a.shape) for part, a in zip(parts, arrays, strict=True)]
-
-
-def mix(*parts: Colours | int) -> Colours:
+def mix(*parts: Colours | Ints | int) -> Colours:
     """One well-spread 64-bit number per element from several (the finaliser of splitmix64)."""
     mixed = np.zeros(1, dtype=np.uint64)
     for part in parts:
-        mixed = mixed * np.uint64(0x9E3779B97F4A7C15) + np.asarray(part, dtype=np.uint64)
+        mixed = mixed * np.uint64(0x9E3779B97F4A7C15) + np.asarray(part).astype(np.uint64)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         mixed = mixed ^ (mixed >> np.uint64(31))
     return mixed
 
 
+History = tuple[list[Colours], list[Colours]]
+
+
 def refine(
-    p: Graph, q: Graph, seeds: tuple[Colours, Colours] | None = None
-) -> tuple[list[Colours], list[Colours]]:
+    p: Graph,
+    q: Graph,
+    units: tuple[UnitRows, UnitRows],
+    seeds: tuple[Colours, Colours] | None = None,
+) -> History:
     """Colours of the variables of both graphs after each round of colour refinement.
 
     Equal colours after the last round are necessary, not sufficient, for two variables to
     correspond in a renaming.
     """
-    units = []
-    for graph in (p, q):
-        scale = np.abs(graph.rows[:, :-1]).max(axis=1, initial=0)
-        turn = np.where(graph.senses == AT_LEAST, -1.0, 1.0)
-        units.append(np.nan_to_num(graph.rows / (turn * np.where(scale == 0, 1, scale))[:, None]))
-    signed = classes(*units, *(-unit for unit in units))
-    plus, minus = signed[:2], signed[2:]
-    labels = [classes(a, b) for a, b in zip(p.labels.T, q.labels.T, strict=True)]
-    costs = classes(p.cost, q.cost)
-    history: tuple[list[Colours], list[Colours]] = ([], [])
+    history: History = ([], [])
+    if seeds is None:
+        labels = [value_classes(a, b) for a, b in zip(p.labels.T, q.labels.T, strict=True)]
+        labels.append(value_classes(p.cost, q.cost))
+        seeds = mix(*(pair[0] for pair in labels)), mix(*(pair[1] for pair in labels))
     for g in range(2):
-        colour = mix(*(label[g] for label in labels), costs[g])
-        history[g].append(colour if seeds is None else mix(colour, seeds[g]))
+        history[g].append(seeds[g])
+    count = 0
     while True:
-        for g, graph in enumerate((p, q)):
-            history[g].append(
-                refine_once(history[g][-1], units[g] != 0, plus[g], minus[g], graph.senses)
-            )
-        counts = [len(np.unique(np.concatenate([history[0][t], history[1][t]]))) for t in (-2, -1)]
-        if counts[0] == counts[1]:
+        found = len(np.unique(np.concatenate([history[0][-1], history[1][-1]])))
+        if found == count:
             return history
+        count = found
+        for g, graph in enumerate((p, q)):
+            history[g].append(refine_once(history[g][-1], units[g], graph.senses))
 
 
-def refine_once(
-    colours: Colours, present: NDArray[np.bool_], plus: Colours, minus: Colours, senses: Ints
-) -> Colours:
+def refine_once(colours: Colours, unit: UnitRows, senses: Ints) -> Colours:
     """Colour rows by their coefficients and variables, then variables by their rows."""
-    columns = np.append(colours, np.uint64(1))
-    sides = []
-    for label in (plus, minus):
-        sides.append(np.where(present, mix(label, columns), 0).sum(axis=1, dtype=np.uint64))
+    rows, columns = unit.edges
+    sides, labels = [], [side[rows, columns] for side in (unit.plus, unit.minus)]
+    for label, right in zip(labels, (unit.plus[:, -1], unit.minus[:, -1]), strict=True):
+        side = mix(right, 1)
+        np.add.at(side, rows, mix(label, colours[columns]))
+        sides.append(side)
     # An equation has no direction: it takes the side with the smaller colour, if there is one.
     undirected = senses == EQUAL
     swap = undirected & (sides[1] < sides[0])
     tie = undirected & (sides[1] == sides[0])
-    kind = mix(np.where(senses == AT_LEAST, AT_MOST, senses).astype(np.uint64))
-    row = mix(kind, np.where(swap, sides[1], sides[0]))
-    label = np.where(swap[:, None], minus, plus)
-    label = np.where(tie[:, None], np.minimum(plus, minus), label)
-    edges = np.where(present, mix(label, row[:, None]), 0)[:, :-1]
-    return mix(colours, edges.sum(axis=0, dtype=np.uint64))
+    row = mix(np.where(senses == AT_LEAST, AT_MOST, senses), np.where(swap, sides[1], sides[0]))
+    label = np.where(swap[rows], labels[1], labels[0])
+    label = np.where(tie[rows], np.minimum(*labels), label)
+    edges = np.zeros(len(colours), dtype=np.uint64)
+    np.add.at(edges, columns, mix(label, row[rows]))
+    return mix(colours, edges)
 
 
-def renamings(p: Graph, q: Graph, first: Colours, second: Colours) -> Iterator[Ints]:
-    """Permutations that respect the colours, setting one pair of look-alikes apart at a time."""
-    stack = [(first, second)]
-    for _ in range(MAX_CHOICES):
-        if not stack:
-            return
-        a, b = stack.pop()
+def renamings(
+    p: Graph, q: Graph, units: tuple[UnitRows, UnitRows], history: History
+) -> Iterator[Ints]:
+    """Permutations that respect the colours, setting one pair of look-alikes apart at a time.
+
+    Ends after `RENAMING_WORK` visits of an edge.
+    """
+    work = RENAMING_WORK
+    stack: list[Iterator[History]] = [iter([history])]
+    while stack and work > 0:
+        found = next(stack[-1], None)
+        if found is None:
+            stack.pop()
+            continue
+        work -= len(found[0]) * (len(units[0].edges[0]) + len(units[1].edges[0]) + 100)
+        a, b = found[0][-1], found[1][-1]
         order_a, order_b = np.argsort(a, kind="stable"), np.argsort(b, kind="stable")
         if not np.array_equal(a[order_a], b[order_b]):
             continue
@@ -352,12 +484,22 @@ def renamings(p: Graph, q: Graph, first: Colours, second: Colours) -> Iterator[I
         columns[order_a] = order_b
         yield columns
         colours, counts = np.unique(a, return_counts=True)
-        if counts.max() == 1:
-            continue
-        alike = colours[counts > 1][np.argmin(counts[counts > 1])]
-        for j in np.flatnonzero(b == alike)[::-1]:
-            marks_a, marks_b = a.copy(), b.copy()
-            marks_a[np.argmax(a == alike)] += np.uint64(1)
-            marks_b[j] += np.uint64(1)
-            refined = refine(p, q, (marks_a, marks_b))
-            stack.append((refined[0][-1], refined[1][-1]))
+        if counts.max() > 1:
+            alike = colours[counts > 1][np.argmin(counts[counts > 1])]
+            stack.append(set_apart(p, q, units, a, b, alike))
+
+
+def set_apart(
+    p: Graph,
+    q: Graph,
+    units: tuple[UnitRows, UnitRows],
+    a: Colours,
+    b: Colours,
+    alike: np.uint64,
+) -> Iterator[History]:
+    """The first look-alike of p with each of q in turn, refined when it is asked for."""
+    for j in np.flatnonzero(b == alike):
+        marks_a, marks_b = a.copy(), b.copy()
+        marks_a[np.argmax(a == alike)] += np.uint64(1)
+        marks_b[j] += np.uint64(1)
+        yield refine(p, q, units, (marks_a, marks_b))

@@ -1,4 +1,4 @@
-r"""LP text to `LinearProgram`, strictly, and back.
+r"""LP text to `LinearProgram`, strictly.
 
 The language is the part of the CPLEX LP format that people and language models write::
 
@@ -23,97 +23,28 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
+from glm_ppo_utils.evaluator.lp_tokens import (
+    FOREIGN,
+    Limits,
+    LPError,
+    Token,
+    TooLarge,
+    error_at,
+    extract_lp,
+    hint,
+    tokenize,
+)
 from glm_ppo_utils.evaluator.program import LinearProgram
 
-KEYWORDS = {
-    **dict.fromkeys(["min", "minimize", "minimise", "minimum"], "minimize"),
-    **dict.fromkeys(["max", "maximize", "maximise", "maximum"], "maximize"),
-    **dict.fromkeys(["st", "s.t.", "st.", "subject to", "such that"], "subject to"),
-    **dict.fromkeys(["bounds", "bound"], "bounds"),
-    **dict.fromkeys(["general", "generals", "gen", "integer", "integers", "int"], "general"),
-    **dict.fromkeys(["binary", "binaries", "bin"], "binary"),
-    "free": "free",
-    "inf": "infinity",
-    "infinity": "infinity",
-    "end": "end",
-}
-OPERATORS = {"<=": "<=", "=<": "<=", "<": "<=", ">=": ">=", "=>": ">=", ">": ">=", "=": "="}
-OPERATORS["=="] = "="
+__all__ = ["LPError", "Limits", "extract_lp", "parse_lp"]
+
 FLIPPED = {"<=": ">=", ">=": "<=", "=": "="}
-
-NAME = r"[^\W\d]\w*(?:\.\w+)*"
-TOKEN = re.compile(
-    rf"""
-    (?:[^\S\n]|\\[^\n]*)*  # spaces and comments, then one of
-    (?:
-      (?P<newline>\n)
-    | (?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)
-    | (?P<keyword>(?:subject|such)[^\S\n]+(?:to|that)\b|s\.t\.(?!\w)|st\.(?!\w))
-    | (?P<label>{NAME}[^\S\n]*:)
-    | (?P<name>{NAME})
-    | (?P<operator><=|>=|=<|=>|==|<|>|=)
-    | (?P<sign>[+-])
-    | (?P<end_of_text>\Z)
-    | (?P<unknown>.)
-    )
-    """,
-    re.VERBOSE | re.IGNORECASE | re.DOTALL,
-)
-HINTS = {
-    "*": "a coefficient is written before its variable without `*`",
-    "^": "only linear terms are allowed",
-    "/": "write the quotient as one number",
-    "(": "brackets are not allowed; multiply out",
-    "[": "only linear terms are allowed, and names have no brackets",
-    "%": "write a percentage as a number, as in 0.3",
-    ",": "separate by spaces; numbers have no thousands separator",
-    "!": "the operators are <=, >= and =",
-    "≤": "write <=",
-    "≥": "write >=",
-    "$": "amounts have no currency sign",
-    ":": "a colon stands only after the name of a row",
-}
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How large a text may be; beyond, it is an error.
-
-    Attributes
-    ----------
-    characters, variables, rows, nonzeros : int
-        ``nonzeros`` counts the terms written, before repeated ones are added up.
-    smallest, largest : float
-        Range of the absolute value of a nonzero number: HiGHS drops coefficients below 1e-9 and
-        rejects those above 1e15.
-    """
-
-    characters: int = 20_000
-    variables: int = 100
-    rows: int = 100
-    nonzeros: int = 5_000
-    smallest: float = 1e-9
-    largest: float = 1e15
-
-
-class LPError(ValueError):
-    """Text that is not an LP, with the place (both counted from 1) and what was expected."""
-
-    def __init__(self, problem: str, line: int, column: int) -> None:
-        super().__init__(f"line {line}, column {column}: {problem}")
-        self.problem, self.line, self.column = problem, line, column
-
-
-class Token(NamedTuple):
-    """A piece of the text; ``value`` is a keyword's or operator's standard form."""
-
-    kind: str
-    value: str
-    start: int
+# A bound or right-hand side of this size is infinite, as in CPLEX, Gurobi and HiGHS.
+INFINITE = 1e20
+SIDE_ENDS = ("operator", "newline", "keyword", "label", "end_of_text")
 
 
 @dataclass
@@ -122,27 +53,6 @@ class Expression:
 
     terms: dict[str, list[float]] = field(default_factory=dict)
     constants: list[float] = field(default_factory=list)
-
-
-def extract_lp(response: str) -> str:
-    """The answer within a response: the last fenced block marked ``lp`` or unmarked, else all.
-
-    A block that is never closed reaches to the end.
-    """
-    blocks: list[list[str]] = []
-    fence: str | None = None
-    for line in response.split("\n"):
-        mark = re.match(r"\s{0,3}(`{3,}|~{3,})\s*(.*?)\s*$", line)
-        if fence is None and mark:
-            fence = mark[1]
-            wanted = mark[2].lower() in ("", "lp")
-            if wanted:
-                blocks.append([])
-        elif fence is not None and mark and mark[1].startswith(fence) and not mark[2]:
-            fence = None
-        elif fence is not None and wanted:
-            blocks[-1].append(line)
-    return "\n".join(blocks[-1]) if blocks else response
 
 
 def parse_lp(text: str, limits: Limits | None = None) -> LinearProgram:
@@ -160,10 +70,11 @@ class _Parser:
     """Recursive descent over the tokens of one text."""
 
     def __init__(self, text: str, limits: Limits) -> None:
-        self.text, self.limits = text, limits
         if len(text) > limits.characters:
-            raise LPError(f"the text is longer than {limits.characters} characters", 1, 1)
-        self.tokens = self.tokenize()
+            problem = f"the text is longer than {limits.characters} characters"
+            raise TooLarge(problem, "characters")
+        self.text, self.limits = text.removeprefix("\ufeff"), limits
+        self.tokens = tokenize(self.text)
         self.at = 0
         self.columns: dict[str, int] = {}
         self.nonzeros = 0
@@ -175,37 +86,18 @@ class _Parser:
 
     # -- tokens
 
-    def tokenize(self) -> list[Token]:
-        tokens: list[Token] = []
-        for match in TOKEN.finditer(self.text):
-            kind = match.lastgroup or ""
-            value, start = match.group(kind), match.start(kind)
-            if kind in ("name", "keyword"):
-                keyword = KEYWORDS.get(" ".join(value.lower().split()))
-                if keyword:
-                    kind, value = "keyword", keyword
-                elif kind == "keyword":
-                    raise self.error("expected `subject to` or `such that`", start)
-                elif value.lower() == "nan":
-                    raise self.error("`nan` is neither a number nor a name", start)
-            elif kind == "operator":
-                value = OPERATORS[value]
-            elif kind == "label":
-                value = value[:-1].rstrip()
-                if value.lower() in KEYWORDS:
-                    raise self.error(f"`{value}` is a keyword: remove the colon after it", start)
-            elif kind == "unknown":
-                hint = HINTS.get(value, "not part of an LP")
-                raise self.error(f"unexpected {value!r}: {hint}", start)
-            tokens.append(Token(kind, value, start))
-        return tokens
-
     def error(self, problem: str, position: int) -> LPError:
-        line = self.text.count("\n", 0, position) + 1
-        return LPError(problem, line, position - self.text.rfind("\n", 0, position))
+        return error_at(self.text, problem, position)
+
+    def too_large(self, what: str, setting: str, position: int) -> TooLarge:
+        place = self.error("", position)
+        problem = f"more than {getattr(self.limits, setting)} {what}"
+        return TooLarge(problem, setting, place.line, place.column)
 
     def expected(self, what: str) -> LPError:
         token = self.token
+        if token.kind == "comma":
+            return self.error(f"unexpected ',': {hint(',')}", token.start)
         found = f"`{token.value}`" if token.value.strip() else token.kind.replace("_", " ")
         return self.error(f"expected {what}, found {found}", token.start)
 
@@ -233,9 +125,7 @@ class _Parser:
             raise self.expected("`minimize` or `maximize`")
         maximize = self.take().value == "maximize"
         self.skip_newlines()
-        if self.token.kind == "label":
-            self.take()
-            self.skip_newlines()
+        name = self.objective_name()
         objective, start = Expression(), self.token.start
         if not self.is_keyword("subject to"):
             objective = self.expression(one_line=False)
@@ -243,31 +133,79 @@ class _Parser:
             raise self.expected("an operator + or -, or `subject to`")
         self.take()
         self.skip_newlines()
-        while self.token.kind not in ("keyword", "end_of_text") or self.is_keyword("infinity"):
+        while self.continues() and not self.foreign_section():
             self.constraint()
+        if name and name.value in self.columns:
+            raise self.error(f"`{name.value}` is the objective, but a variable too", name.start)
         self.sections()
         return self.build(maximize, objective, start)
 
+    def objective_name(self) -> Token | None:
+        """Skip ``profit:``, or ``Z =``, which is returned."""
+        name = None
+        if self.token.kind == "label":
+            self.take()
+        elif self.token.kind == "name" and self.tokens[self.at + 1].value == "=":
+            name = self.take()
+            self.take()
+        self.skip_newlines()
+        return name
+
+    def continues(self) -> bool:
+        """Whether the section goes on."""
+        return self.token.kind not in ("keyword", "end_of_text") or self.is_keyword("infinity")
+
     def sections(self) -> None:
         while self.token.kind != "end_of_text":
-            if self.is_keyword("end"):
-                self.take()
-                self.skip_newlines()
-                if self.token.kind != "end_of_text":
-                    raise self.expected("nothing after `end`")
-                return
-            if not self.is_keyword("bounds", "general", "binary"):
+            if self.foreign_section():
+                self.skip_foreign_section()
+                continue
+            if not self.is_keyword("bounds", "general", "binary", "end"):
                 raise self.expected("`bounds`, `general`, `binary` or `end`")
             section = self.take().value
             self.skip_newlines()
-            while self.token.kind not in ("keyword", "end_of_text") or self.is_keyword("infinity"):
+            if section == "end":
+                if self.token.kind != "end_of_text":
+                    raise self.expected("nothing after `end`")
+                return
+            while self.continues() and not self.foreign_section():
                 if section == "bounds":
                     self.bound()
                 else:
-                    if self.token.kind != "name":
-                        raise self.expected("a variable's name")
-                    (self.integer if section == "general" else self.binary).add(self.variable())
+                    self.members(self.integer if section == "general" else self.binary)
                 self.skip_newlines()
+
+    def members(self, chosen: set[str]) -> None:
+        """One name of a list, and the comma after it."""
+        if self.token.kind != "name":
+            raise self.expected("a variable's name")
+        chosen.add(self.known_variable())
+        if self.token.kind == "comma":
+            self.take()
+            self.skip_newlines()
+            if self.token.kind != "name":
+                raise self.expected("a variable's name")
+
+    def foreign_section(self) -> bool:
+        """Whether a section of CPLEX's format begins that means nothing here."""
+        token = self.token
+        if token.kind != "name" or token.value.lower() not in FOREIGN:
+            return False
+        # Followed by a sign or an operator it is a variable: `semi + x`, not `semi-continuous`
+        following = self.tokens[self.at + 1 : self.at + 3]
+        alone = following[0].kind not in ("sign", "operator")
+        return token.value not in self.columns and (
+            alone or following[-1].value.lower().startswith("continuous")
+        )
+
+    def skip_foreign_section(self) -> None:
+        """Skip the empty ``semi`` with which HiGHS ends a text; others have no meaning here."""
+        head = self.take()
+        while self.token.kind in ("newline", "sign") or self.token.value.lower() == "continuous":
+            self.take()
+        if self.token.kind not in ("keyword", "end_of_text"):
+            what = FOREIGN[head.value.lower()]
+            raise self.error(f"`{head.value}`: {what} are not part of this language", head.start)
 
     def signs(self, one_line: bool) -> float | None:
         """The product of a run of signs; None where there is none."""
@@ -282,9 +220,8 @@ class _Parser:
         token = self.take()
         value = float(token.value)
         if value > self.limits.largest:
-            raise self.error(
-                f"{token.value} is too large: at most {self.limits.largest:g}", token.start
-            )
+            problem = f"{token.value} is too large: at most {self.limits.largest:g}"
+            raise self.error(problem, token.start)
         if value < self.limits.smallest and re.search("[1-9]", re.split("[eE]", token.value)[0]):
             raise self.error(
                 f"{token.value} is too small: 0 or at least {self.limits.smallest:g}", token.start
@@ -304,6 +241,8 @@ class _Parser:
                 return result
             if self.token.kind == "number":
                 coefficient = (sign or 1.0) * self.number()
+                if not one_line:
+                    self.skip_newlines()
                 named = self.token.kind == "name"
             elif self.token.kind == "name":
                 coefficient, named = sign or 1.0, True
@@ -311,7 +250,7 @@ class _Parser:
                 raise self.expected("a number or a variable's name")
             self.nonzeros += 1
             if self.nonzeros > self.limits.nonzeros:
-                raise self.error(f"more than {self.limits.nonzeros} terms", start)
+                raise self.too_large("terms", "nonzeros", start)
             if named:
                 result.terms.setdefault(self.variable(), []).append(coefficient)
             else:
@@ -322,9 +261,35 @@ class _Parser:
         token = self.take()
         if token.value not in self.columns:
             if len(self.columns) == self.limits.variables:
-                raise self.error(f"more than {self.limits.variables} variables", token.start)
+                raise self.too_large("variables", "variables", token.start)
             self.columns[token.value] = len(self.columns)
         return token.value
+
+    def known_variable(self) -> str:
+        token = self.take()
+        if token.value not in self.columns:
+            problem = f"`{token.value}` is not a variable of the objective or a row"
+            raise self.error(problem, token.start)
+        return token.value
+
+    def infinite(self) -> bool:
+        """Whether the next token stands for infinity."""
+        token = self.token
+        return self.is_keyword("infinity") or (
+            token.kind == "number" and float(token.value) >= INFINITE
+        )
+
+    def side(self, one_line: bool) -> Expression:
+        """One side of a row: a sum, or infinity alone."""
+        start = self.at
+        sign = self.signs(one_line)
+        if self.infinite() and self.tokens[self.at + 1].kind in SIDE_ENDS:
+            self.take()
+            if not one_line:
+                self.skip_newlines()
+            return Expression(constants=[(sign or 1.0) * math.inf])
+        self.at = start
+        return self.expression(one_line)
 
     def operator(self) -> str:
         if self.token.kind != "operator":
@@ -338,12 +303,12 @@ class _Parser:
         self.skip_newlines()
         start = self.token.start
         if len(self.rows) == self.limits.rows:
-            raise self.error(f"more than {self.limits.rows} constraints", start)
+            raise self.too_large("constraints", "rows", start)
         # `c2: >= 5` is a row whose terms are all gone; without a name it would be a stray operator.
         empty = bool(name) and self.token.kind == "operator"
-        left = Expression() if empty else self.expression(one_line=False)
+        left = Expression() if empty else self.side(one_line=False)
         sense = self.operator()
-        right = self.expression(one_line=True)
+        right = self.side(one_line=True)
         if self.token.kind == "operator":
             self.range_row(name, start, left, sense, right)
         else:
@@ -361,7 +326,16 @@ class _Parser:
         value = self.add_up(right.constants + [-v for v in left.constants], start)
         low = -math.inf if sense == "<=" else value
         high = math.inf if sense == ">=" else value
-        self.rows.append((name, coefficients, low, high))
+        self.add_row(name, start, coefficients, low, high)
+
+    def add_row(
+        self, name: str, start: int, coefficients: dict[int, float], low: float, high: float
+    ) -> None:
+        """Keep a row; one that is open on both sides says nothing."""
+        if low == math.inf or high == -math.inf:
+            raise self.error("no values keep this constraint: infinity is on its wrong side", start)
+        if low > -math.inf or high < math.inf:
+            self.rows.append((name, coefficients, low, high))
 
     def range_row(
         self, name: str, start: int, left: Expression, sense: str, middle: Expression
@@ -369,7 +343,7 @@ class _Parser:
         second = self.token
         if self.operator() != sense or sense == "=":
             raise self.error("a range needs <= twice or >= twice", second.start)
-        right = self.expression(one_line=True)
+        right = self.side(one_line=True)
         if left.terms or right.terms:
             raise self.error("a range is number <= variables <= number", start)
         coefficients = {self.columns[n]: self.add_up(v, start) for n, v in middle.terms.items()}
@@ -377,12 +351,16 @@ class _Parser:
             self.add_up(side.constants + [-v for v in middle.constants], start)
             for side in ((left, right) if sense == "<=" else (right, left))
         ]
-        self.rows.append((name, coefficients, ends[0], ends[1]))
+        self.add_row(name, start, coefficients, ends[0], ends[1])
 
     def add_up(self, values: list[float], start: int) -> float:
         """The sum, 0 where the numbers cancel up to rounding."""
-        total = math.fsum(values)
         size = max(map(abs, values), default=0.0)
+        if size == math.inf:
+            if {math.inf, -math.inf} <= set(values):
+                raise self.error("infinity on both sides says nothing", start)
+            return math.copysign(math.inf, sum(values))
+        total = math.fsum(values)
         if abs(total) > self.limits.largest:
             raise self.error(f"numbers add up to more than {self.limits.largest:g}", start)
         return 0.0 if abs(total) <= 1e-14 * size else total
@@ -405,16 +383,16 @@ class _Parser:
 
     def bound_side(self) -> float | str:
         sign = self.signs(one_line=True)
+        if self.infinite():
+            self.take()
+            return (sign or 1.0) * math.inf
         if self.token.kind == "number":
             value = (sign or 1.0) * self.number()
             if self.token.kind == "name":
                 raise self.expected("a bound on a variable without coefficient")
             return value
-        if self.is_keyword("infinity"):
-            self.take()
-            return (sign or 1.0) * math.inf
         if self.token.kind == "name" and sign is None:
-            return self.variable()
+            return self.known_variable()
         raise self.expected("a number, `inf` or a variable's name")
 
     def apply_bound(self, sides: list[float | str], senses: list[str], start: int) -> None:
@@ -469,72 +447,3 @@ class _Parser:
             names=names,
             row_names=tuple(row[0] for row in self.rows),
         )
-
-
-# -- LinearProgram to text
-
-
-def format_number(value: float) -> str:
-    """The shortest text that reads back as the same number."""
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
-
-
-def format_terms(coefficients: np.ndarray, names: tuple[str, ...]) -> str:
-    """``3 chairs - tables``; ``0`` where there is no term."""
-    text = ""
-    for value, name in zip(coefficients.tolist(), names, strict=True):
-        if value:
-            sign = ("- " if value < 0 else "+ ") if text else ("- " if value < 0 else "")
-            number = "" if abs(value) == 1 else format_number(abs(value)) + " "
-            text += (" " if text else "") + sign + number + name
-    return text or "0"
-
-
-def format_row(program: LinearProgram, i: int, names: tuple[str, ...] | None = None) -> str:
-    """Row ``i`` as text, with other names for the variables if given."""
-    low, high = program.row_lower[i], program.row_upper[i]
-    terms = format_terms(program.matrix[i], names or program.names)
-    if low == high:
-        return f"{terms} = {format_number(high)}"
-    if np.isinf(low):
-        return f"{terms} <= {format_number(high)}"
-    if np.isinf(high):
-        return f"{terms} >= {format_number(low)}"
-    return f"{format_number(low)} <= {terms} <= {format_number(high)}"
-
-
-def format_lp(program: LinearProgram) -> str:
-    """LP text that `parse_lp` reads back as the same program."""
-    binary = program.integer & (program.lower == 0) & (program.upper == 1)
-    objective = format_terms(program.objective, program.names)
-    if program.offset:
-        sign = "-" if program.offset < 0 else "+"
-        objective += f" {sign} {format_number(abs(program.offset))}"
-    lines = ["maximize" if program.maximize else "minimize", f" {objective}", "subject to"]
-    for i, name in enumerate(program.row_names):
-        lines.append(f" {name}: {format_row(program, i)}" if name else f" {format_row(program, i)}")
-    bounds = [
-        format_bound(name, low, high)
-        for name, low, high, skip in zip(
-            program.names, program.lower.tolist(), program.upper.tolist(), binary, strict=True
-        )
-        if not skip and (low != 0 or high != math.inf)
-    ]
-    lines += ["bounds", *(f" {line}" for line in bounds)] if bounds else []
-    for section, members in (("general", program.integer & ~binary), ("binary", binary)):
-        if members.any():
-            chosen = (n for n, m in zip(program.names, members, strict=True) if m)
-            lines += [section, " " + " ".join(chosen)]
-    return "\n".join([*lines, "end"])
-
-
-def format_bound(name: str, low: float, high: float) -> str:
-    """A variable's bounds as a line of the bounds section, where 0 is the default from below."""
-    if low == high:
-        return f"{name} = {format_number(low)}"
-    if math.isinf(low) and math.isinf(high):
-        return f"{name} free"
-    if math.isinf(high):
-        return f"{name} >= {format_number(low)}"
-    left = "-inf <= " if math.isinf(low) else f"{format_number(low)} <= " if low else ""
-    return f"{left}{name} <= {format_number(high)}"

@@ -1,26 +1,28 @@
 """From an answer and its reference to one number in [0, 1], with a reason in words.
 
-`grade` is the whole way: extract, parse, canonical form, match, solve, add up.
+`judge` is the whole way: extract, parse, canonical form, match, solve, prove, add up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
+from glm_ppo_utils.evaluator.canonical_form import eliminate, merge_columns, simplify
+from glm_ppo_utils.evaluator.certificate import has_two_points, prove_equal
+from glm_ppo_utils.evaluator.differences import list_differences
 from glm_ppo_utils.evaluator.graph import Matching, match, size
 from glm_ppo_utils.evaluator.lp_format import (
     Limits,
     LPError,
     extract_lp,
-    format_bound,
-    format_number,
-    format_row,
     parse_lp,
 )
-from glm_ppo_utils.evaluator.program import LinearProgram, close, eliminate, simplify
+from glm_ppo_utils.evaluator.program import Floats, Ints, LinearProgram
+from glm_ppo_utils.evaluator.references import read_reference
 from glm_ppo_utils.evaluator.solver import Solution, solve
 
 # The reward of an answer that is not exact: the parts add up to 0.6, well below the 1.0 of an exact
@@ -30,23 +32,11 @@ SIMILARITY_PART = 0.35
 AGREEMENT_PART = 0.20
 # The most for an answer whose optimum is right because it states it outright.
 TYPED_IN = 0.20
+# A row this near to a multiple of the objective, and this near to the optimum, states it.
+NEARLY = 1e-3
 # Similarity counts by its fourth power: a model half right is worth next to nothing, and the step
 # from one wrong number to none is the largest.
 SHARPNESS = 4
-
-
-# In the order in which a student should hear of them.
-KINDS = [
-    "constraint",
-    "variable",
-    "objective sense",
-    "sense",
-    "right-hand side",
-    "coefficient",
-    "objective",
-    "bound",
-    "integrality",
-]
 
 
 @dataclass(frozen=True)
@@ -71,11 +61,15 @@ class Score:
     similarity : float
         ``max(0, 1 - graph_distance / size of the reference)``.
     exact : bool
-        Equal to the reference up to the equivalences of `program.canonical`.
+        Equivalent to the reference.
     message : str
         One sentence for a student.
     differences : tuple of str
         Every difference found, the weightiest first.
+    decided_by : str or None
+        How an exact model was found to be one: "canonical" if it has the reference's canonical
+        form, "certified" if the solver proved that both have the same feasible points and the same
+        objective on them. "optimum" where there was no reference to compare with. None for others.
     """
 
     reward: float
@@ -88,33 +82,7 @@ class Score:
     exact: bool
     message: str
     differences: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One thing to change in an answer.
-
-    Attributes
-    ----------
-    kind : str
-        One of `KINDS`.
-    text : str
-        The change in words.
-    edits : int
-        How much of the distance it is.
-    variable, row : int or None
-        Position in the answer's canonical form.
-    reference_variable, reference_row : int or None
-        Position in the reference's canonical form.
-    """
-
-    kind: str
-    text: str
-    edits: int = 1
-    variable: int | None = None
-    reference_variable: int | None = None
-    row: int | None = None
-    reference_row: int | None = None
+    decided_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -129,17 +97,26 @@ class Reference:
     states_optimum: bool
 
     @classmethod
-    def read(cls, text: str, time_limit: float = 2.0, limits: Limits | None = None) -> Reference:
-        """Raises ValueError if the text is not an LP: that is the caller's mistake."""
-        try:
-            program = parse_lp(extract_lp(text), limits)
-        except LPError as error:
-            raise ValueError(f"the reference is not an LP: {error}") from error
+    def read(
+        cls, source: str | Path, time_limit: float = 2.0, limits: Limits | None = None
+    ) -> Reference:
+        """Raises ValueError if the source is not an LP: that is the caller's mistake."""
+        return cls.of(read_reference(source, limits), time_limit)
+
+    @classmethod
+    def of(cls, program: LinearProgram, time_limit: float = 2.0) -> Reference:
+        """The reference for a program."""
         simple = simplify(program)
         reduced = eliminate(simple)
         solution = solve(program, time_limit)
-        stated = states_optimum(simple, solution)
+        stated = states_optimum(simple, solution) or states_optimum(reduced, solution)
         return cls(program, simple, reduced, solution, size(reduced), stated)
+
+    @cached_property
+    def can_certify(self) -> bool:
+        """Whether a proof of equality means anything: with one feasible point it does not."""
+        solved = self.solution.status in ("optimal", "unbounded")
+        return solved and has_two_points(self.simple, self.solution)
 
 
 def zero(message: str, status: str = "not an LP") -> Score:
@@ -147,35 +124,46 @@ def zero(message: str, status: str = "not an LP") -> Score:
     return Score(0.0, False, status, None, False, None, 0.0, False, message)
 
 
-def grade(
+def read_answer(response: str, limits: Limits | None = None) -> LinearProgram | Score:
+    """The program in a response, or the zero that it gets where there is none."""
+    if not isinstance(response, str):
+        return zero("the answer is not text")
+    try:
+        text = extract_lp(response, limits)
+        return parse_lp(text, limits) if text.strip() else zero("the answer is empty")
+    except LPError as error:
+        return zero(f"the answer is not an LP: {error}")
+
+
+def judge(
     response: str, reference: Reference, time_limit: float = 2.0, limits: Limits | None = None
 ) -> Score:
     """Score one response; never raises on what the response says."""
-    if not isinstance(response, str):
-        return zero("the answer is not text")
-    text = extract_lp(response)
-    if not text.strip():
-        return zero("the answer is empty")
-    try:
-        program = parse_lp(text, limits)
-    except LPError as error:
-        return zero(f"the answer is not an LP: {error}")
+    program = read_answer(response, limits)
+    if isinstance(program, Score):
+        return program
     simple = simplify(program)
-    reduced = eliminate(simple)
     matching = match(simple, reference.simple)
-    edits = matching.distance
-    if edits and (reduced is not simple or reference.reduced is not reference.simple):
-        edits = match(reduced, reference.reduced).distance
-    if edits == 0:
-        return exact_score(program, reference)
+    if matching.distance == 0:
+        return exact_score(program, reference.solution, reference)
+    reduced = eliminate(simple)
+    edits = min([matching.distance, *reduced_distances(reduced, simple, reference)])
     solution = solve(program, time_limit)
     agrees = agree(program, solution, reference)
+    unknown = "time limit" in (solution.status, reference.solution.status)
+    if edits == 0 and (agrees or unknown):
+        return exact_score(program, solution, reference)
+    if agrees and reference.can_certify:
+        proofs = certify(simple, reduced, matching, solution, reference)
+        if proofs is not None:
+            return certified_score(solution, edits, proofs, reference)
+    edits = edits or matching.distance
     similarity = max(0.0, 1.0 - edits / max(1, reference.size))
     reward = PARSE_PART + (SIMILARITY_PART + AGREEMENT_PART * agrees) * similarity**SHARPNESS
-    if agrees and states_optimum(simple, solution) and not reference.states_optimum:
-        reward = min(reward, TYPED_IN)
-    found = [d.text for d in differences(simple, reference.simple, matching)]
-    more = len(found) - 1
+    if agrees and reward > TYPED_IN and not reference.states_optimum:
+        if types_in_optimum(program, simple, reduced, solution, time_limit):
+            reward = TYPED_IN
+    found = [d.text for d in list_differences(simple, reference.simple, matching)]
     return Score(
         reward=reward,
         parsed=True,
@@ -185,19 +173,106 @@ def grade(
         graph_distance=edits,
         similarity=similarity,
         exact=False,
-        message=found[0] + (f" (and {more} more difference{'s' * (more > 1)})" if more else ""),
+        message=and_more(found, "difference"),
         differences=tuple(found),
     )
 
 
-def exact_score(program: LinearProgram, reference: Reference) -> Score:
-    """Full marks; the reference's solution is the answer's too, so nothing is solved."""
-    solution = reference.solution
+def and_more(sentences: list[str], what: str) -> str:
+    """The first sentence, and how many there are besides."""
+    more = len(sentences) - 1
+    return sentences[0] + (f" (and {more} more {what}{'s' * (more > 1)})" if more else "")
+
+
+def exact_score(program: LinearProgram, solution: Solution, reference: Reference) -> Score:
+    """Full marks for the same canonical form; of the same simple form the solution is known."""
     value = solution.objective
-    if value is not None and program.maximize != reference.program.maximize:
-        value = -value
+    if solution is reference.solution and value is not None:
+        value = value if program.maximize == reference.program.maximize else -value
     message = "the model equals the reference"
-    return Score(1.0, True, solution.status, value, True, 0, 1.0, True, message)
+    return Score(
+        1.0, True, solution.status, value, True, 0, 1.0, True, message, decided_by="canonical"
+    )
+
+
+def certified_score(
+    solution: Solution, edits: int, proofs: list[str], reference: Reference
+) -> Score:
+    """Full marks for a model that was proved to be equivalent."""
+    similarity = max(0.0, 1.0 - edits / max(1, reference.size))
+    message = "the model has the same solutions and the same objective as the reference"
+    if proofs:
+        message += f": {and_more(proofs, 'proof')}"
+    return Score(
+        1.0,
+        True,
+        solution.status,
+        solution.objective,
+        True,
+        edits,
+        similarity,
+        True,
+        message,
+        decided_by="certified",
+    )
+
+
+def reduced_distances(
+    reduced: LinearProgram, simple: LinearProgram, reference: Reference
+) -> list[int]:
+    """Distances to the reference once what need not be there is gone; none if nothing is."""
+    found = []
+    if reduced is not simple or reference.reduced is not reference.simple:
+        found.append(match(reduced, reference.reduced).distance)
+    if len(reduced.names) > len(reference.reduced.names):
+        merged = merge_columns(reduced)
+        if merged is not reduced:
+            found.append(match(eliminate(simplify(merged)), reference.reduced).distance)
+    return found
+
+
+def certify(
+    simple: LinearProgram,
+    reduced: LinearProgram,
+    matching: Matching,
+    solution: Solution,
+    reference: Reference,
+) -> list[str] | None:
+    """What the solver proved to show that an answer is equivalent; None if it could not.
+
+    Variables correspond by their names if they can, else as in the best matching.
+    """
+    theirs = reference.simple
+    common = sorted(set(simple.names) & set(theirs.names))
+    forms = []
+    if len(common) == min(len(simple.names), len(theirs.names)):
+        pairs = [(simple.names.index(name), theirs.names.index(name)) for name in common]
+        forms.append((simple, theirs, np.array(pairs, dtype=np.int64).reshape(-1, 2)))
+    if len(common) < max(len(simple.names), len(theirs.names)):
+        forms.append((simple, theirs, matched_pairs(simple, theirs, matching)))
+        if reduced is not simple or reference.reduced is not theirs:
+            again = match(reduced, reference.reduced)
+            forms.append(
+                (reduced, reference.reduced, matched_pairs(reduced, reference.reduced, again))
+            )
+    for p, q, pairs in forms:
+        points = values(p, simple, solution), values(q, theirs, reference.solution)
+        proofs = prove_equal(p, q, pairs, points)
+        if proofs is not None:
+            return proofs
+    return None
+
+
+def matched_pairs(p: LinearProgram, q: LinearProgram, matching: Matching) -> Ints:
+    """Pairs of a variable of each program, ``[pairs, 2]``, without those that have no partner."""
+    pairs = np.column_stack([np.arange(len(matching.columns)), matching.columns])
+    return pairs[(pairs[:, 0] < len(p.names)) & (pairs[:, 1] < len(q.names))]
+
+
+def values(form: LinearProgram, program: LinearProgram, solution: Solution) -> Floats:
+    """The part of a program's solution that belongs to the variables of a form of it."""
+    places = [program.names.index(name) for name in form.names]
+    return np.array(solution.x)[places] if solution.x else np.zeros(0)
 
 
 def agree(program: LinearProgram, solution: Solution, reference: Reference) -> bool:
@@ -210,12 +285,24 @@ def agree(program: LinearProgram, solution: Solution, reference: Reference) -> b
     return abs(mine - goal) <= 1e-6 * max(1.0, abs(goal))
 
 
+def types_in_optimum(
+    program: LinearProgram,
+    simple: LinearProgram,
+    reduced: LinearProgram,
+    solution: Solution,
+    time_limit: float = 2.0,
+) -> bool:
+    """Whether a program, in any of its forms, was written from its optimum."""
+    stated = states_optimum(simple, solution) or states_optimum(reduced, solution)
+    return stated or leaves_no_choice(program, solution, time_limit)
+
+
 @np.errstate(invalid="ignore")
 def states_optimum(program: LinearProgram, solution: Solution) -> bool:
     """Whether a simplified program says its optimum instead of letting it follow.
 
     In the constant of an objective without variables, by fixing all variables, or in a row or bound
-    that is a multiple of the objective and ends at the optimum.
+    that is nearly a multiple of the objective and ends near the optimum.
     """
     if solution.objective is None:
         return False
@@ -226,188 +313,23 @@ def states_optimum(program: LinearProgram, solution: Solution) -> bool:
     ends = []
     if np.count_nonzero(c) == 1:
         ends += [c[k] * program.lower[k], c[k] * program.upper[k]]
-    for row, low, high in zip(program.matrix, program.row_lower, program.row_upper, strict=True):
-        if row[k] and close(row * (c[k] / row[k]), c).all():
-            ends += [low * (c[k] / row[k]), high * (c[k] / row[k])]
+    factors = c[k] / np.where(program.matrix[:, k] == 0, np.nan, program.matrix[:, k])
+    gaps = np.abs(program.matrix * factors[:, None] - c).max(axis=1, initial=0.0)
+    for i in np.flatnonzero(gaps <= NEARLY * np.abs(c[k])):
+        ends += [program.row_lower[i] * factors[i], program.row_upper[i] * factors[i]]
     goal = solution.objective - program.offset
-    return any(abs(end - goal) <= 1e-6 * max(1.0, abs(goal)) for end in ends)
+    return any(abs(end - goal) <= NEARLY * max(1.0, abs(goal)) for end in ends)
 
 
-# -- what differs, in words
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two simplified programs, their matching and the differences it shows.
-
-    ``sum(d.edits for d in differences) == matching.distance``.
-    """
-
-    candidate: LinearProgram
-    reference: LinearProgram
-    matching: Matching
-    differences: list[Difference]
-
-
-def compare(response: str, reference: str) -> Comparison:
-    """Where an answer differs from its reference, to be drawn; raises LPError on a bad text.
-
-    Slacks and defined variables stay, as the writer knows them.
-    """
-    p, q = (simplify(parse_lp(extract_lp(text))) for text in (response, reference))
-    matching = match(p, q)
-    return Comparison(p, q, matching, differences(p, q, matching))
-
-
-@np.errstate(invalid="ignore")
-def differences(p: LinearProgram, q: LinearProgram, matching: Matching) -> list[Difference]:
-    """The edits that turn ``p`` into ``q``, the weightiest first."""
-    names = matched_names(p, q, matching)
-    found = [
-        *objective_differences(p, q, matching, names),
-        *row_differences(p, q, matching, names),
-        *variable_differences(p, q, matching, names),
-    ]
-    return sorted(found, key=lambda difference: KINDS.index(difference.kind))
-
-
-def matched_names(p: LinearProgram, q: LinearProgram, matching: Matching) -> list[str]:
-    """The writer's name for each variable of the reference, or its own where it has no match."""
-    names = list(q.names)
-    for j, k in enumerate(matching.columns):
-        if j < len(p.names) and k < len(names):
-            names[k] = p.names[j]
-    return names
-
-
-def value_text(what: str, where: str, mine: float, right: float) -> str:
-    """How to correct a coefficient."""
-    if not mine:
-        return f"{what} is missing {where}, with coefficient {format_number(right)}"
-    if not right:
-        return f"{what} should not be {where}"
-    return (
-        f"the coefficient of {what} {where} should be {format_number(right)}, "
-        f"not {format_number(mine)}"
-    )
-
-
-def objective_differences(
-    p: LinearProgram, q: LinearProgram, matching: Matching, names: list[str]
-) -> Iterator[Difference]:
-    if matching.negated:
-        worse, better = ("maximised", "minimised") if p.maximize else ("minimised", "maximised")
-        yield Difference("objective sense", f"the objective should be {better}, not {worse}")
-    sign = (-1.0 if p.maximize else 1.0) * (-1.0 if matching.negated else 1.0)
-    for j, k in enumerate(matching.columns.tolist()):
-        mine = p.objective[j] if j < len(p.names) else 0.0
-        right = sign * q.cost[k] if k < len(q.names) else 0.0
-        if not close(mine, right):
-            what = p.names[j] if j < len(p.names) else names[k]
-            yield Difference(
-                "objective",
-                value_text(what, "in the objective", mine, right),
-                variable=j if j < len(p.names) else None,
-                reference_variable=k if k < len(q.names) else None,
-            )
-    constant = sign * (-q.offset if q.maximize else q.offset)
-    if not close(p.offset, constant):
-        text = f"{format_number(constant)}, not {format_number(p.offset)}"
-        yield Difference("objective", f"the constant in the objective should be {text}")
-
-
-def row_differences(
-    p: LinearProgram, q: LinearProgram, matching: Matching, names: list[str]
-) -> Iterator[Difference]:
-    for i, k in enumerate(matching.rows.tolist()):
-        if k >= len(q.matrix):
-            edits = 2 + np.count_nonzero(p.matrix[i])
-            text = f"the constraint {format_row(p, i)} is not in the reference"
-            yield Difference("constraint", text, edits, row=i)
-        elif i >= len(p.matrix):
-            edits = 2 + np.count_nonzero(q.matrix[k])
-            text = f"the constraint {row_text(q, k, names)} is missing"
-            yield Difference("constraint", text, edits, reference_row=k)
-        else:
-            found = list(label_differences(p, q, matching, names, i, k))
-            labels = 2 + max(np.count_nonzero(p.matrix[i]), np.count_nonzero(q.matrix[k]))
-            if 2 * len(found) > labels:
-                text = (
-                    f"the constraint {row_text(q, k, names)} is missing: "
-                    f"{format_row(p, i)} stands in its place"
-                )
-                yield Difference("constraint", text, len(found), row=i, reference_row=k)
-            else:
-                yield from found
-
-
-def row_text(q: LinearProgram, k: int, names: list[str]) -> str:
-    """A reference's row in the writer's names, with its label if that says something."""
-    label = q.row_names[k]
-    text = format_row(q, k, tuple(names))
-    return f"{label} ({text})" if label and not label[-1].isdigit() else text
-
-
-def label_differences(
-    p: LinearProgram, q: LinearProgram, matching: Matching, names: list[str], i: int, k: int
-) -> Iterator[Difference]:
-    """What to change in row ``i`` so that it equals row ``k`` of the reference up to a factor."""
-    scale = matching.scales[i]
-    text = format_row(p, i)
-    low, high = sorted((scale * q.row_lower[k], scale * q.row_upper[k]))
-    sense = "=" if low == high else ">=" if high == np.inf else "<="
-    mine_low, mine_high = p.row_lower[i], p.row_upper[i]
-    if (np.isinf(low), np.isinf(high)) != (np.isinf(mine_low), np.isinf(mine_high)):
-        yield Difference("sense", f"the sense of {text} should be {sense}", row=i, reference_row=k)
-    right = low if sense == ">=" else high
-    mine = mine_low if mine_high == np.inf else mine_high
-    if not close(mine, right):
-        text_right = f"{format_number(right)}, not {format_number(mine)}"
-        text_right = f"the right-hand side of {text} should be {text_right}"
-        yield Difference("right-hand side", text_right, row=i, reference_row=k)
-    for j, column in enumerate(matching.columns.tolist()):
-        mine = p.matrix[i, j] if j < len(p.names) else 0.0
-        right = scale * q.matrix[k, column] if column < len(q.names) else 0.0
-        if not close(mine, right):
-            what = p.names[j] if j < len(p.names) else names[column]
-            yield Difference(
-                "coefficient",
-                value_text(what, f"in {text}", mine, right),
-                variable=j if j < len(p.names) else None,
-                reference_variable=column if column < len(q.names) else None,
-                row=i,
-                reference_row=k,
-            )
-
-
-def variable_differences(
-    p: LinearProgram, q: LinearProgram, matching: Matching, names: list[str]
-) -> Iterator[Difference]:
-    for j, k in enumerate(matching.columns.tolist()):
-        if j >= len(p.names):
-            edits = 1 + int(q.lower[k] != 0) + int(q.upper[k] != np.inf) + int(q.integer[k])
-            text = f"the variable {names[k]} is missing"
-            yield Difference("variable", text, edits, reference_variable=k)
-        elif k >= len(q.names):
-            edits = 1 + int(p.lower[j] != 0) + int(p.upper[j] != np.inf) + int(p.integer[j])
-            text = f"the variable {p.names[j]} is not in the reference"
-            yield Difference("variable", text, edits, variable=j)
-        else:
-            yield from bound_differences(p, q, j, k)
-
-
-def bound_differences(p: LinearProgram, q: LinearProgram, j: int, k: int) -> Iterator[Difference]:
-    name = p.names[j]
-    mine = format_bound(name, p.lower[j], p.upper[j])
-    right = format_bound(name, q.lower[k], q.upper[k])
-    edits = int(not close(p.lower[j], q.lower[k])) + int(not close(p.upper[j], q.upper[k]))
-    if edits:
-        text = f"the bound on {name} should be {right}, not {mine}"
-        if (p.lower[j], p.upper[j]) == (0, np.inf):
-            text = f"the bound {right} is missing"
-        elif (q.lower[k], q.upper[k]) == (0, np.inf):
-            text = f"the bound {mine} is not in the reference"
-        yield Difference("bound", text, edits, variable=j, reference_variable=k)
-    if p.integer[j] != q.integer[k]:
-        text = f"{name} should {'be' if q.integer[k] else 'not have to be'} an integer"
-        yield Difference("integrality", text, variable=j, reference_variable=k)
+def leaves_no_choice(program: LinearProgram, solution: Solution, time_limit: float) -> bool:
+    """Whether the objective has one value only, so that the optimum is stated by the rows."""
+    corner = np.where(np.isfinite(program.lower), program.lower, 0.0)
+    rows = program.matrix @ corner
+    feasible = (rows >= program.row_lower).all() and (rows <= program.row_upper).all()
+    if feasible and program.objective @ corner + program.offset != solution.objective:
+        return False
+    turned = solve(replace(program, maximize=not program.maximize), time_limit)
+    if solution.objective is None or turned.objective is None:
+        return False
+    gap = abs(turned.objective - solution.objective)
+    return gap <= 1e-6 * max(1.0, abs(solution.objective))

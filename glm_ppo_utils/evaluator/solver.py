@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import highspy
 import numpy as np
 
-from glm_ppo_utils.evaluator.program import Flags, Floats, LinearProgram
+from glm_ppo_utils.evaluator.program import Flags, Floats, LinearProgram, round_bounds
 
 STATUS = {
     highspy.HighsModelStatus.kOptimal: "optimal",
@@ -28,6 +28,7 @@ OPTIONS = {
     # This heuristic takes 8 ms on the smallest MIP; all the rest takes 0.2 ms.
     "mip_heuristic_run_feasibility_jump": False,
 }
+
 
 _this_thread = threading.local()
 
@@ -57,6 +58,9 @@ def solve(program: LinearProgram, time_limit: float = 2.0) -> Solution:
     ``time_limit`` in seconds is what HiGHS is asked to keep to; it can overshoot, and only a worker
     process has a hard limit.
     """
+    # The presolve of HiGHS 1.15.1 returns fractional values where the bounds of an integer variable
+    # are fractional and a row says something of it alone.
+    program = round_bounds(program)
     if (program.lower > program.upper).any() or (program.row_lower > program.row_upper).any():
         return Solution("infeasible")
     if not program.names:

@@ -1,8 +1,7 @@
 """Other ways to write a program, and ways to get it wrong: what the evaluator is tested on.
 
 `EQUIVALENT` holds changes that must keep the score at 1, `EDITS` single mistakes that must not.
-`spell` writes the same program in one of the many ways people write it, and `garble` damages a text
-without regard for its meaning.
+`spell` writes the same program in one of the many ways people write it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from random import Random
 
 import numpy as np
 
-from glm_ppo_utils.evaluator.lp_format import format_number
+from glm_ppo_utils.evaluator.lp_writer import format_number
 from glm_ppo_utils.evaluator.program import Floats, LinearProgram
 
 Change = Callable[[LinearProgram, Random], "LinearProgram | None"]
@@ -420,57 +419,3 @@ def spell_bound(name: str, low: float, high: float) -> str:
     """A variable's bounds, spelled out from both sides."""
     ends = [f"{v:.17g}" if math.isfinite(v) else f"{'-' * (v < 0)}inf" for v in (low, high)]
     return f"{ends[0]} <= {name} <= {ends[1]}"
-
-
-PIECES = [
-    *("maximize", "min", "st", "subject to", "bounds", "general", "binary", "end", "free", "inf"),
-    *("<=", ">=", "=", "<", "!=", "+", "-", "*", "/", "^", "(", "[", ":", ",", "%", "\\", "```"),
-    *(
-        "\n",
-        " ",
-        "\t",
-        "\0",
-        "\ud800",
-        "é",
-        "变量",
-        "−",
-        "1e400",
-        "1e-400",
-        "nan",
-        "-inf",
-        "0",
-        "9" * 40,
-    ),
-    *(
-        "x",
-        "y",
-        "3 x",
-        "x y",
-        "2 <= x <= 1",
-        "1e20 x",
-        "x >= 1e15",
-        "(((((((",
-        "c1:",
-        "99999999999 x",
-    ),
-]
-
-
-def garble(text: str, random: Random) -> str:
-    """Delete, repeat, swap and insert pieces at random places."""
-    for _ in range(random.choice([1, 1, 2, 3, 8])):
-        at, width = random.randrange(len(text) + 1), random.choice([1, 1, 3, 10, 40])
-        piece = text[at : at + width]
-        action = random.randrange(5)
-        if action == 0:
-            text = text[:at] + text[at + width :]
-        elif action == 1:
-            text = text[:at] + piece * random.choice([2, 3, 50]) + text[at + width :]
-        elif action == 2:
-            text = text[:at] + piece[::-1] + text[at + width :]
-        elif action == 3:
-            text = text[:at] + random.choice(PIECES) + text[at:]
-        else:
-            text = text[:at] + chr(random.choice([random.randrange(128), random.randrange(0x3000)]))
-            text += piece
-    return text

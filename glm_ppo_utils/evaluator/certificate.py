@@ -1,0 +1,358 @@
+"""Proof by solver that two programs say the same although they are written differently.
+
+Two programs over the same variables are equivalent if they have the same feasible points and their
+objectives agree on them. So each row and bound that one has and the other lacks must follow from
+the other: it does if its left-hand side, maximised over the other program, stays within its
+right-hand side. The linear relaxation is tried first. Its dual solution gives a bound that holds
+whatever the tolerances of the solver are (Neumaier and Shcherbina, "Safe bounds in linear and
+mixed-integer linear programming", Mathematical Programming 99, 2004). With integers this bound may
+be rounded (Chvatal, 1973); only then comes branch and bound.
+
+Nothing is concluded from a limit that was reached, and the limits count work, not seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+
+import highspy
+import numpy as np
+
+from glm_ppo_utils.evaluator.canonical_form import (
+    equations_of,
+    simplify,
+    substitute,
+    unused,
+)
+from glm_ppo_utils.evaluator.lp_writer import format_number, format_terms
+from glm_ppo_utils.evaluator.program import (
+    WHOLE,
+    Flags,
+    Floats,
+    Ints,
+    LinearProgram,
+    close,
+    value_classes,
+)
+from glm_ppo_utils.evaluator.solver import OPTIONS, Solution, solve
+
+# Rows that may be tried for one answer, iterations for one of them, branch and bound for how many.
+MAX_ROWS = 300
+MAX_ITERATIONS = 5_000
+MAX_BRANCHINGS = 20
+MAX_NODES = 200
+# Seconds for all proofs of an answer, should these limits let one take that long.
+TIME_LIMIT = 1.0
+# How far a left-hand side may exceed its right-hand side, in rows whose largest coefficient is 1:
+# by the dual bound, by branch and bound, and at a point that is to show a difference.
+BOUND_TOLERANCE = 1e-10
+BRANCHING_TOLERANCE = 1e-7
+POINT_TOLERANCE = 1e-6
+# Branch and bound is believed only where its tolerance is small beside every coefficient.
+SMALLEST_COEFFICIENT = 1e-4
+
+_this_thread = threading.local()
+
+
+@dataclass(frozen=True)
+class Inequalities:
+    """The rows and bounds of a program as ``matrix @ x <= right``, the largest coefficient 1.
+
+    Attributes
+    ----------
+    matrix : array ``[inequalities, variables]``
+    right : array ``[inequalities]``
+    """
+
+    matrix: Floats
+    right: Floats
+
+
+@np.errstate(invalid="ignore", divide="ignore")
+def prove_equal(
+    candidate: LinearProgram,
+    reference: LinearProgram,
+    pairs: Ints,
+    points: tuple[Floats, Floats],
+) -> list[str] | None:
+    """What had to be proved to show that two programs are equivalent; None if it was not proved.
+
+    Parameters
+    ----------
+    candidate, reference : LinearProgram
+        Results of `simplify`.
+    pairs : array of int ``[pairs, 2]``
+        Variables of the candidate and the reference that correspond. The others must be defined by
+        equations, and are eliminated.
+    points : pair of arrays
+        A feasible point of each, empty where none is known; both must be feasible.
+
+    Returns
+    -------
+    list of str
+        A sentence for each row or bound that was proved, in the candidate's names. Empty if the
+        programs are equal without the variables that are not in ``pairs``.
+    """
+    p = only_columns(candidate, pairs[:, 0])
+    q = only_columns(reference, pairs[:, 1])
+    if p is None or q is None or (p.integer != q.integer).any():
+        return None
+    mine, theirs = inequalities(p), inequalities(q)
+    x, y = points
+    if len(x) and (theirs.matrix @ x[pairs[:, 0]] > theirs.right + POINT_TOLERANCE).any():
+        return None
+    if len(y) and (mine.matrix @ y[pairs[:, 1]] > mine.right + POINT_TOLERANCE).any():
+        return None
+    lost, extra = missing(mine, theirs, p), missing(theirs, mine, q)
+    goals = objective_gap(p, q)
+    if len(goals.right) and goals.matrix.size == 0:
+        return None
+    if len(lost.right) + len(extra.right) + len(goals.right) > MAX_ROWS:
+        return None
+    found = []
+    for program, rows, what in (
+        (p, lost, "{} follows"),
+        (q, extra, "the extra constraint {} follows"),
+        (q, goals, "{} follows"),
+    ):
+        reasons = prove(program, rows)
+        if reasons is None:
+            return None
+        for row, right, reason in zip(rows.matrix, rows.right, reasons, strict=True):
+            text = what.format(inequality_text(row, right, p.names))
+            found.append(f"{text} {reason}")
+    return found
+
+
+def has_two_points(program: LinearProgram, solution: Solution) -> bool:
+    """Whether more than one point is feasible; of one point every program is equivalent."""
+    if solution.status == "unbounded":
+        return True
+    directions = [program.cost, *np.eye(len(program.names))[:20]]
+    for direction in directions:
+        ends = [
+            solve(replace(program, objective=direction, offset=0.0, maximize=maximize))
+            for maximize in (True, False)
+        ]
+        if "unbounded" in (ends[0].status, ends[1].status):
+            return True
+        if ends[0].objective is not None and ends[1].objective is not None:
+            if ends[0].objective - ends[1].objective > POINT_TOLERANCE:
+                return True
+    return False
+
+
+# -- the same variables on both sides
+
+
+def only_columns(program: LinearProgram, columns: Ints) -> LinearProgram | None:
+    """The program with these variables, in this order; None if the others can't be eliminated."""
+    if np.array_equal(columns, np.arange(len(program.names))):
+        return program
+    extra = np.ones(len(program.names), dtype=bool)
+    extra[columns] = False
+    place = np.full(len(program.names), -1)
+    place[columns] = np.arange(len(columns))
+    while extra.any():
+        if (extra & unused(program)).any():
+            keep = ~(extra & unused(program))
+            program = program.keep_columns(keep)
+        else:
+            equations = equations_of(program)
+            flags = equations.can_go & extra
+            if not flags.any():
+                return None
+            first = np.zeros_like(flags)
+            first[np.unravel_index(np.argmax(flags), flags.shape)] = True
+            keep = ~first.any(axis=0)
+            program = substitute(program, equations.rows, first)
+            if len(program.names) == len(keep):
+                return None
+        extra, place = extra[keep], place[keep]
+    order = np.argsort(place)
+    return simplify(
+        replace(
+            program,
+            objective=program.objective[order],
+            matrix=program.matrix[:, order],
+            lower=program.lower[order],
+            upper=program.upper[order],
+            integer=program.integer[order],
+            names=tuple(program.names[j] for j in order),
+        )
+    )
+
+
+def inequalities(program: LinearProgram) -> Inequalities:
+    """Every finite side of every row and bound."""
+    eye = np.eye(len(program.names))
+    matrix = np.vstack([program.matrix, -program.matrix, eye, -eye])
+    right = np.concatenate([program.row_upper, -program.row_lower, program.upper, -program.lower])
+    keep = right < np.inf
+    size = np.abs(matrix[keep]).max(axis=1, initial=0.0)
+    size[size == 0] = 1.0
+    return Inequalities(matrix[keep] / size[:, None] + 0.0, right[keep] / size)
+
+
+def missing(have: Inequalities, want: Inequalities, program: LinearProgram) -> Inequalities:
+    """Those of ``want`` that neither stand in ``have`` nor follow from the program's bounds."""
+    a, b = value_classes(have.matrix, want.matrix)
+    tightest: dict[bytes, float] = {}
+    for row, right in zip(a, have.right.tolist(), strict=True):
+        key = row.tobytes()
+        tightest[key] = min(right, tightest.get(key, np.inf))
+    stands = np.array([tightest.get(row.tobytes(), np.inf) for row in b])
+    ends = np.where(
+        want.matrix == 0, 0.0, (want.matrix * program.lower, want.matrix * program.upper)
+    )
+    best = np.minimum(stands, ends.max(axis=0).sum(axis=1))
+    keep = ~((best <= want.right) | close(best, want.right))
+    return Inequalities(want.matrix[keep], want.right[keep])
+
+
+def objective_gap(p: LinearProgram, q: LinearProgram) -> Inequalities:
+    """The difference of the objectives, which must be 0, as two inequalities; none if it is 0."""
+    offset = (q.offset if not q.maximize else -q.offset) - (
+        p.offset if not p.maximize else -p.offset
+    )
+    row = np.where(close(p.cost, q.cost), 0.0, p.cost - q.cost)
+    size = np.abs(row).max(initial=0.0)
+    if size == 0:
+        same = close(p.offset, q.offset if p.maximize == q.maximize else -q.offset)
+        return Inequalities(np.zeros((0, len(row))), np.zeros(0 if same else 1))
+    return Inequalities(np.stack([row, -row]) / size, np.array([offset, -offset]) / size)
+
+
+# -- the proofs
+
+
+def prove(program: LinearProgram, rows: Inequalities) -> list[str] | None:
+    """Why each inequality holds at every feasible point of the program; None if one may not."""
+    if not len(rows.right):
+        return []
+    highs = _prover()
+    highs.setOptionValue("time_limit", highs.getRunTime() + TIME_LIMIT)
+    load(highs, program, np.zeros_like(program.integer))
+    found: list[str] = []
+    left = []
+    for row, right in zip(rows.matrix, rows.right.tolist(), strict=True):
+        set_objective(highs, row)
+        if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            return None
+        bound, used = dual_bound(highs, program, row)
+        grid = step(program, row)
+        limit = right + BOUND_TOLERANCE + 1e-12 * abs(right)
+        if bound <= limit:
+            found.append(reason_text(program, used))
+        elif grid and np.floor(bound / grid + WHOLE) * grid <= limit:
+            found.append(reason_text(program, used) + " because its terms are whole numbers")
+        else:
+            x = np.array(highs.getSolution().col_value)[program.integer]
+            if (np.abs(x - np.round(x)) <= WHOLE).all():
+                return None  # a feasible point breaks the row
+            left.append((row, right))
+    if not left or len(left) > MAX_BRANCHINGS:
+        return None if left else found
+    load(highs, program, program.integer)
+    for row, right in left:
+        if np.abs(row[row != 0]).min() < SMALLEST_COEFFICIENT:
+            return None
+        set_objective(highs, row)
+        if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            return None
+        if highs.getInfo().mip_dual_bound > right + BRANCHING_TOLERANCE:
+            return None
+        found.append("from the other constraints because the variables are integers")
+    return found
+
+
+def step(program: LinearProgram, row: Floats) -> float:
+    """The number whose multiples are the only values of the row; 0 if there is none."""
+    used = row != 0
+    if not program.integer[used].all():
+        return 0.0
+    smallest = float(np.abs(row[used]).min())
+    ratios = row[used] / smallest
+    return smallest if (np.abs(ratios - np.round(ratios)) <= WHOLE).all() else 0.0
+
+
+def dual_bound(highs: highspy.Highs, program: LinearProgram, row: Floats) -> tuple[float, Flags]:
+    """An upper bound on the row that holds by the rows that are flagged, and the bounds.
+
+    For any multipliers y, ``row @ x = y @ (matrix @ x) + (row - y @ matrix) @ x``.
+    """
+    y = np.array(highs.getSolution().row_dual)
+    ends = np.where(y > 0, program.row_upper, program.row_lower)
+    y = np.where(np.isfinite(ends) & (np.abs(y) > 1e-12), y, 0.0)
+    rest = row - y @ program.matrix
+    rest[np.abs(rest) <= 1e-13 * (np.abs(row) + np.abs(y) @ np.abs(program.matrix))] = 0.0
+    sides = np.where(rest > 0, program.upper, program.lower)
+    total = np.where(y == 0, 0.0, y * ends).sum() + np.where(rest == 0, 0.0, rest * sides).sum()
+    return float(total), y != 0
+
+
+def load(highs: highspy.Highs, program: LinearProgram, integer: Flags) -> None:
+    """Give the solver a program without its objective."""
+    rows, columns = np.nonzero(program.matrix)
+    starts = np.searchsorted(rows, np.arange(len(program.matrix) + 1))
+    highs.setOptionValue("presolve", "choose" if integer.any() else "off")
+    highs.passModel(
+        len(program.names),
+        len(program.matrix),
+        len(rows),
+        highspy.MatrixFormat.kRowwise.value,
+        highspy.ObjSense.kMaximize.value,
+        0.0,
+        np.zeros(len(program.names)),
+        program.lower,
+        program.upper,
+        program.row_lower,
+        program.row_upper,
+        starts.astype(np.int32),
+        columns.astype(np.int32),
+        program.matrix[rows, columns],
+        integer.astype(np.int32),
+    )
+
+
+def set_objective(highs: highspy.Highs, row: Floats) -> None:
+    """Maximise the row."""
+    highs.changeColsCost(len(row), np.arange(len(row), dtype=np.int32), row)
+    highs.run()
+
+
+def _prover() -> highspy.Highs:
+    """This thread's solver for proofs, with limits that count work."""
+    if not hasattr(_this_thread, "highs"):
+        _this_thread.highs = highspy.Highs()
+        limits = {"simplex_iteration_limit": MAX_ITERATIONS, "mip_max_nodes": MAX_NODES}
+        for name, value in {**OPTIONS, **limits}.items():
+            _this_thread.highs.setOptionValue(name, value)
+    return _this_thread.highs
+
+
+# -- in words
+
+
+def inequality_text(row: Floats, right: float, names: tuple[str, ...]) -> str:
+    """``chairs + tables <= 40`` in round numbers where there are any."""
+    smallest = np.abs(row[row != 0]).min()
+    for factor in np.arange(1, 13) / smallest:
+        if (np.abs(row * factor - np.round(row * factor)) <= WHOLE).all():
+            row, right = np.round(row * factor), right * factor
+            break
+    sense = "<="
+    if (row <= 0).all():
+        row, right, sense = -row, -right, ">="
+    return f"{format_terms(row, names)} {sense} {format_number(float(f'{right:.10g}'))}"
+
+
+def reason_text(program: LinearProgram, used: Flags) -> str:
+    """Which rows a bound rests on."""
+    names = [program.row_names[i] for i in np.flatnonzero(used)]
+    if not names:
+        return "from the bounds"
+    if all(names) and len(names) <= 3:
+        return f"from {' and '.join(names)}"
+    return "from another constraint" if len(names) == 1 else f"from {len(names)} other constraints"
