@@ -1,4 +1,4 @@
-# Every target creates .venv on first use, with the first of these that is there and will do.
+# Every target creates .venv on first use, with the first suitable Python of the list below.
 # PYTHON=/path/to/python3.12 picks another.
 WILL_DO := import sys, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 13))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3 python; do \
@@ -7,10 +7,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 # Only `make site` and its tests need Sphinx.
 SITE := .venv/.site
-# Notebook 04 compares these versions of transformers live; each has a folder of its own.
+# Notebook 04 runs these versions of transformers; each is installed into a folder of its own.
 OVERLAYS := .overlays/.ready
 LIVE_VERSIONS := 4.40.0 4.42.4 4.44.2
-# The tests look at two later versions too, and at an independent copy of the published code.
+# The tests also use two later versions, and a package with its own copy of the published code.
 TESTED := .overlays/.tested
 TESTED_VERSIONS := 4.48.3 4.52.4 deep_training
 
@@ -22,7 +22,7 @@ export TOKENIZERS_PARALLELISM = false
 
 NOTEBOOKS := $(sort $(wildcard notebooks/0*.ipynb))
 PYTEST := TQDM_DISABLE=1 $(BIN)/python -m pytest -q
-# nbval wants a time limit per cell; a day is none.
+# nbval needs a time limit per cell; a day is as good as none.
 NBVAL := GLM_PPO_QUICK=1 GLM_PPO_PROFILE=tiny $(PYTEST) --nbval-current-env --nbval-cell-timeout=86400
 
 .PHONY: help run check test lab notebooks tables site base lab-versions colab-check lint lock
@@ -49,13 +49,13 @@ lab: $(READY) $(OVERLAYS) ## open the series in JupyterLab; in a container: make
 notebooks: $(READY) $(OVERLAYS) ## execute all five in order and store their outputs
 	$(BIN)/python tools/run_notebooks.py --inplace $(NOTEBOOKS)
 
-tables: $(READY) ## write the tables of README and RESULTS.md anew from the CSV files in notebooks/runs
+tables: $(READY) ## rewrite the tables of the READMEs and RESULTS.md from the CSV files in notebooks/runs
 	$(BIN)/cog -r -I tools README.md README.zh-CN.md RESULTS.md
 
-site: $(SITE) ## README and the notebooks, as stored, as HTML in build/site; fails on a broken link
+site: $(SITE) ## README and the stored notebooks as HTML in build/site; fails on a broken link
 	$(BIN)/sphinx-build -W --keep-going -q -c tools/site . build/site
 
-base: $(READY) ## pretrain the small base model anew (the stored one is in glm_ppo_utils/base_model)
+base: $(READY) ## pretrain the small base model again; replaces the one in glm_ppo_utils/base_model
 	$(BIN)/python -m glm_ppo_utils.base_model.pretraining
 
 lab-versions: $(READY) ## probe every version of transformers; writes the table of notebook 04
@@ -69,7 +69,7 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy glm_ppo_utils
 
-lock: ## rewrite constraints.txt from pyproject.toml, for every Python that is supported
+lock: ## rewrite constraints.txt from pyproject.toml, for every supported Python
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet uv==0.13.9
 	build/lock/bin/uv pip compile --quiet --universal --python-version 3.10 --all-extras \
