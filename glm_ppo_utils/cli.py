@@ -151,13 +151,15 @@ def evaluate(options: EvaluateOptions) -> int:
         ways = {"sampled" if options.temperature else "greedy": (options.temperature, 1)}
     if options.best_of > 1:
         ways[f"best of {options.best_of}"] = (options.temperature or 1.0, options.best_of)
-    with _rows(options.json) as write:
+    rates = {}
+    with _rows(options.json) as write, _rows(options.summary) as summarise:
         _say(f"{source}, {len(problems)} problems")
         for way, (temperature, n) in ways.items():
             rows = answers(temperature, n)
-            _say(_rates(way, [score for _, _, score in rows]))
+            rates[way] = _rates(way, [score for _, _, score in rows])
             for problem, text, score in rows:
                 write({"id": problem.id, "decoding": way, "answer": text, **asdict(score)})
+        summarise(rates)
     return 0
 
 
@@ -169,12 +171,12 @@ def score(options: ScoreOptions) -> int:
         evaluator = Evaluator(options.workers)
         _check_references(evaluator, problems.values())
     references = [problems[key].reference for key, _ in answers]
-    with _rows(options.json) as write:
+    with _rows(options.json) as write, _rows(options.summary) as summarise:
         scores = evaluator.score_batch([answer for _, answer in answers], references)
         for (key, answer), verdict in zip(answers, scores, strict=True):
             _say(f"{key}  {verdict.reward:.2f}  {verdict.message}")
             write({"id": key, "answer": answer, **asdict(verdict)})
-    _say(_rates(f"{len(answers)} answers", scores))
+        summarise(_rates(f"{len(answers)} answers", scores))
     silent = len(set(problems) - {key for key, _ in answers})
     if silent:
         _say(f"{silent} of {len(problems)} problems have no answer; they are not in the rates")
@@ -236,8 +238,12 @@ def _problems(options: TrainOptions, profile: Profile) -> tuple[list[Problem], l
 def _policy(options: TrainOptions, profile: Profile) -> tuple[Any, Any]:
     """Policy with value head, and its tokenizer."""
     from glm_ppo_utils import base_model, pipeline
-    from glm_ppo_utils.chatglm import add_value_head, load_tokenizer
-    from glm_ppo_utils.chatglm.random_weights import published_config, random_policy
+    from glm_ppo_utils.chatglm import (
+        add_value_head,
+        load_tokenizer,
+        published_config,
+        random_policy,
+    )
     from glm_ppo_utils.chatglm.tokenization_chatglm import ChatGLMTokenizer
 
     if options.weights == "checkpoint":
@@ -360,12 +366,14 @@ def _finish(
         _say(f"policy in {folder}; {again}")
 
 
-def _rates(name: str, scores: Sequence[Score]) -> str:
+def _rates(name: str, scores: Sequence[Score]) -> dict[str, float]:
+    """The mean of what counts in the scores, which is printed, too."""
     exact, parsed, reward = (
         sum(getattr(score, field) for score in scores) / len(scores)
         for field in ("exact", "parsed", "reward")
     )
-    return f"{name:12s} exact {exact:.3f}   parsed {parsed:.3f}   mean reward {reward:.3f}"
+    _say(f"{name:12s} exact {exact:.3f}   parsed {parsed:.3f}   mean reward {reward:.3f}")
+    return {"exact": exact, "parsed": parsed, "reward": reward}
 
 
 @contextmanager

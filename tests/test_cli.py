@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -267,7 +267,7 @@ def test_the_shell_sees_the_status_and_no_traceback(tmp_path):
 
 def test_evaluate_prints_rates_and_writes_answers(policy, data, capsys):
     arguments = ["evaluate", f"--policy={policy}", f"--data={data}", "--profile=tiny"]
-    assert main([*arguments, "--best-of=3", "--json=answers.jsonl"]) == 0
+    assert main([*arguments, "--best-of=3", "--json=answers.jsonl", "--summary=rates.json"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("base, 6 problems")
     assert [line[:12].strip() for line in lines[1:]] == ["greedy", "sampled", "best of 3"]
@@ -283,6 +283,8 @@ def test_evaluate_prints_rates_and_writes_answers(policy, data, capsys):
     }
     for line, mean in zip(lines[1:], means.values(), strict=True):
         assert line.endswith(f"mean reward {mean:.3f}")
+    rates = json.loads(Path("rates.json").read_text())
+    assert {way: row["reward"] for way, row in rates.items()} == pytest.approx(means)
     assert main([*arguments, "--temperature=0", "--limit=2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("2 problems")
@@ -310,7 +312,7 @@ def test_score_grades_a_file_of_answers(data, capsys):
     lines = [json.dumps({"id": key, "answer": answer}) + "\n" for key, answer in answers]
     Path("answers.jsonl").write_text("".join(lines))
     arguments = ["score", f"--data={data}", "--answers=answers.jsonl"]
-    assert main([*arguments, "--json=scores.jsonl"]) == 0
+    assert main([*arguments, "--json=scores.jsonl", "--summary=rates.json"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith(f"{first.id}  1.00  ")
     assert out[1].startswith(f"{second.id}  0.00  ")
@@ -318,6 +320,8 @@ def test_score_grades_a_file_of_answers(data, capsys):
     assert out[4].startswith("4 of 6 problems have no answer")
     scores = [json.loads(line) for line in Path("scores.jsonl").read_text().splitlines()]
     assert [s["exact"] for s in scores] == [True, False, False]
+    rates = json.loads(Path("rates.json").read_text())
+    assert (rates["exact"], rates["parsed"]) == (1 / 3, 2 / 3)
     for line, message in (
         ('{"id": "unknown", "answer": ""}', "line 1: no problem has the id 'unknown'"),
         ('{"id": "a"}', 'line 1: write one JSON object with "id" and "answer"'),
@@ -406,6 +410,35 @@ def test_a_bug_shows_its_traceback(policy, data, monkeypatch):
     write_answer(generate(6, seed=5)[0].id, "")
     with pytest.raises(TypeError, match="NoneType"):
         main(["score", f"--data={data}", "--answers=answers.jsonl"])
+
+
+def test_config_gives_options_and_the_command_line_wins():
+    Path("c.yaml").write_text("profile: tiny\nsteps: 7\npolicy_lr: 1e-4\nquiet: true\nout: a\n")
+    options = parse(["train", "--config=c.yaml", "--out=b"])
+    knobs = replace(get_profile("tiny").ppo, steps=7, policy_lr=1e-4)
+    assert (options.settings, options.quiet, options.out) == (knobs, True, Path("b"))
+    run = {**asdict(knobs), "problems": "5a" * 32, "policy": "", "reward": "m:f", "heldout": ""}
+    Path("settings.json").write_text(json.dumps(run))  # as a run writes it
+    assert parse(["train", "--config", "settings.json", "--out=b"]).settings == knobs
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "--config c.yaml: [Errno 2] No such file"),
+        ("steps", "--config c.yaml holds no options"),
+        ("a: [", "--config c.yaml: "),
+        ("stepz: 3", "Unrecognized options: --stepz"),
+        ("steps: many", "--steps: invalid literal for int"),
+    ],
+)
+def test_a_bad_config_is_one_line(capsys, text, message):
+    if text is not None:
+        Path("c.yaml").write_text(text)
+    assert main(["train", "--profile=tiny", "--config=c.yaml", "--out=run"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_version_and_no_command(capsys):
