@@ -18,10 +18,11 @@ from glm_ppo_utils.chatglm import (
     gradient_checkpointing_is_on,
     load_policy,
     load_tokenizer,
+    published_config,
+    random_policy,
     save_checkpoint,
 )
 from glm_ppo_utils.chatglm.modeling_chatglm import ChatGLMForConditionalGeneration
-from glm_ppo_utils.chatglm import published_config, random_policy
 from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
 from glm_ppo_utils.ppo.trainer import adapter_is_fresh
 from glm_ppo_utils.profiles import PROFILES, memory_advice
@@ -137,9 +138,9 @@ def calls_of_first_layer(run: PPORun) -> int:
     """How often one PPO step runs the policy's first layer."""
     calls = []
     hook = first_inner(run.policy).register_forward_pre_hook(lambda *_: calls.append(1))
+    torch.manual_seed(0)  # as a step does
     rollouts = run.rollout(FOUR)
     calls.clear()
-    torch.manual_seed(0)
     run.optimise(rollouts, [0.0, 1.0, 0.5, 0.2])
     hook.remove()
     return len(calls)
