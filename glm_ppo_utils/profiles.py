@@ -145,8 +145,9 @@ class PPOSettings:
       their gradients; and several times ``R * max_new_tokens * vocabulary * 4`` for
       log-probabilities and entropy. ChatGLM3-6B: 0.40 GB for the first at R = 4 and 256 new tokens.
     - the layers' inputs, ``layers * R * T * hidden * b``, which `gradient_checkpointing` keeps:
-      0.47 GB there. Without it, roughly ``34 * hidden`` bytes a token and layer (Korthikanti et
-      al. 2022, section 4.1, for a GPT layer without its attention scores): 8 GB.
+      0.47 GB there. Without it ``46 * hidden`` bytes a token and layer under LoRA in bfloat16,
+      11 GB there, and ``65 * hidden`` where every parameter is trained (counted for the stand-in
+      in tests/test_chatglm_real_size.py; the published code keeps a little more).
     - `batch_size` and `epochs`: next to nothing, only token ids and a few numbers per token.
     """
 
