@@ -42,7 +42,7 @@ ROOMS = {
 EVALUATOR = (
     "program lp_tokens",
     "lp_format lp_writer references solver graph canonical_form",
-    "certificate differences rewrites mutants",
+    "certificate differences rewrites",
     "reward",
     "optimum workers",
     "evaluator",

@@ -117,6 +117,14 @@ def test_the_policy_of_ppo_starts_with_values_of_zero():
     assert not values.any()
 
 
+def test_an_installed_package_keeps_its_runs_in_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.delenv("GLM_PPO_RUNS")
+    assert pipeline.runs_dir(FEW).parent == pipeline.ROOT / "runs"
+    monkeypatch.setattr(pipeline, "ROOT", tmp_path / "site-packages")  # no pyproject.toml there
+    monkeypatch.chdir(tmp_path)
+    assert pipeline.runs_dir(FEW).parent == tmp_path / "runs"
+
+
 def test_other_sft_settings_are_another_folder_but_other_ppo_settings_are_not():
     assert pipeline.runs_dir(FEW) != pipeline.runs_dir(TINY)
     other = replace(FEW, ppo=replace(FEW.ppo, steps=1))
