@@ -365,7 +365,7 @@ PROFILES = {
             policy_lr=1e-5,
             value_lr=1e-4,
             max_new_tokens=256,
-            gradient_checkpointing=False,  # its published code would ignore it
+            gradient_checkpointing=False,  # some of its published code ignores it
         ),
     ),
 }
