@@ -280,6 +280,7 @@ def run(script: str, *arguments: Path, home: Path) -> subprocess.CompletedProces
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_code_from_the_hub_is_that_of_the_pinned_revision(tiny_folder, code_on_the_hub, tmp_path):
     """Beside it lies main, in a cache of the hub made by hand."""
     repository = tmp_path / "home" / "hub" / "models--THUDM--chatglm3-6b"
@@ -297,6 +298,7 @@ def test_code_from_the_hub_is_that_of_the_pinned_revision(tiny_folder, code_on_t
     assert config["revision"] == "f" * 40
 
 
+@pytest.mark.slow
 def test_offline_the_advice_is_about_the_code(code_on_the_hub, tmp_path):
     script = HUB.split("for load")[0] + "from glm_ppo_utils.chatglm import CheckpointError\n"
     script += "for load in load_policy, load_tokenizer:\n"

@@ -22,6 +22,7 @@ def tokenizer(problems, tmp_path_factory):
     return ChatGLMTokenizer(train_tokenizer(texts, path))
 
 
+@pytest.mark.slow
 def test_every_lp_text_round_trips_exactly(tokenizer):
     problems = generate(300, seed=5, split="heldout") + generate(50, seed=5, language="zh")
     answers = [d.answer for d in demonstrations(problems, 0.5, seed=1)]
