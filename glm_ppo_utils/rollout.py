@@ -224,8 +224,8 @@ def call_reward(reward_fn: RewardFn, problems: Sequence, answers: Sequence[str])
     ------
     RewardError
         When the function cannot be called with these columns, or does not return one finite number
-        per response. The function and the first bad response are named. What the function itself
-        raises passes through.
+        per response; the message names the function and the first bad response. Errors that the
+        function itself raises are passed on.
     """
     names = [f.name for f in fields(problems[0]) if f.name != "text"] if problems else []
     columns = {name: [getattr(p, name) for p in problems] for name in names}
@@ -239,7 +239,7 @@ def call_reward(reward_fn: RewardFn, problems: Sequence, answers: Sequence[str])
             "(prompts, completions, **columns)"
         ) from error
     except ValueError:
-        pass  # built-in functions do not say what they take
+        pass  # the signature of a built-in function may be unknown
     return _checked_rewards(reward_fn(**arguments), len(answers), who)
 
 

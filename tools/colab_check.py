@@ -47,6 +47,7 @@ def upload(content: Path) -> list[Path]:
 
 
 def versions(python: Path) -> dict[str, str]:
+    """The version of every package installed for `python`, by name in lower case."""
     listed = subprocess.run(
         [python, "-m", "pip", "list", "--format=json"], check=True, capture_output=True
     )

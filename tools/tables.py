@@ -26,6 +26,7 @@ FAILURES = (
 
 
 def read(name: str) -> pd.DataFrame:
+    """A recorded table, without the comment lines at its top."""
     return pd.read_csv(RUNS / f"{name}.csv", comment="#")
 
 

@@ -32,6 +32,7 @@ class Chinese(Voice):
         return self.scene.measure or self.scene.all[0]
 
     def measure(self, i: int) -> str:
+        """The measure word or unit of an item: ``张`` for tables, ``千克`` for rice."""
         return self.scene.measure or self.MEASURES.get(self.names[i], self.generic)
 
     def each(self, i: int) -> str:

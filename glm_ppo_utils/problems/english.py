@@ -103,6 +103,7 @@ class English(Voice):
         )
 
     def bound(self, row: Relation) -> str:
+        """``at least 5 chairs must be made``"""
         ((_, i),) = row.cells
         amount = f"{self.level(row.rhs)} of" if self.scene.measure else f"{row.rhs}"
         return self.pick(
@@ -111,6 +112,7 @@ class English(Voice):
         )
 
     def total(self, row: Relation) -> str:
+        """``in total, at most 40 pieces can be made``"""
         before, done = self.before(row.sense), self.done(row.sense)
         if self.choices:
             return f"{before} {row.rhs} of the {self.scene.all} {done}"
@@ -124,6 +126,7 @@ class English(Voice):
         )
 
     def subset(self, row: Relation) -> str:
+        """``taken together, at least 9 chairs and tables must be made``"""
         pair = self.join([self.names[i] for _, i in row.cells])
         return self.pick(
             f"taken together, {self.before(row.sense)} {row.rhs} {pair} {self.done(row.sense)}",
@@ -131,6 +134,7 @@ class English(Voice):
         )
 
     def ratio(self, row: Relation) -> str:
+        """``at least twice as many chairs as tables must be made``"""
         (_, i), (times, j) = row.cells
         one, other = self.names[i], self.names[j]
         much = "much" if self.scene.measure else "many"
@@ -145,6 +149,7 @@ class English(Voice):
         )
 
     def more(self, row: Relation) -> str:
+        """``at least 5 more chairs than tables must be made``"""
         (_, i), (_, j) = row.cells
         amount = f"{self.phrase('before more', row.sense)} {self.level(row.rhs)}"
         modal = "may" if row.sense == "<=" else "must"
@@ -154,6 +159,7 @@ class English(Voice):
         )
 
     def half(self, row: Relation) -> str:
+        """``at most half of the mix may be rice``"""
         name, mix = self.names[row.cells[0][1]], self.scene.all
         before = self.phrase("before more", row.sense)
         modal = "may" if row.sense == "<=" else "must"

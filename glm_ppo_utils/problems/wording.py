@@ -127,6 +127,7 @@ class Voice(ABC):
         return cls.text(said), [f"{source}_{target}" for source in sources for target in targets]
 
     def sentences(self) -> list[str]:
+        """The sentences of the text in order, still without full stops; empty ones are possible."""
         draft, scene, rng = self.draft, self.scene, self.rng
         things = [self.each(i) if self.choices else name for i, name in enumerate(self.names)]
         both = {"items": self.join(things), "any": self.join(things, " or ")}
@@ -167,9 +168,11 @@ class Voice(ABC):
         return form.format(one=one, other=other, done=self.scene.done)
 
     def weighted(self, row: Relation) -> str:
+        """The sentence of a limit on a resource."""
         return self.limit(self.topics[row.topic], row.sense, row.rhs)
 
     def pick(self, *options: str) -> str:
+        """A random one of `options`."""
         return self.rng.choice(options)
 
     def phrase(self, table: str, key: str) -> str:
