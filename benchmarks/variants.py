@@ -112,6 +112,7 @@ def better_optimum(evaluator: Evaluator) -> RewardFn:
 
 
 def times_as_good(value: float | None, truth: float, goal: str) -> float:
+    """The reward of `better_optimum`; 0 without a positive optimum."""
     if value is None or value <= 0:
         return 0.0
     return min(3.0, value / truth if goal == "maximize" else truth / value)
