@@ -30,7 +30,7 @@ def read(name: str) -> pd.DataFrame:
     return pd.read_csv(RUNS / f"{name}.csv", comment="#")
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
