@@ -2,9 +2,10 @@
 
     python benchmarks/evaluator.py
 
-Writes the rates to ``notebooks/runs/evaluator_speed.csv`` and prints the rest.
+Writes the rates to ``build/runs/evaluator_speed.csv``, or into ``--out``, and prints the rest.
 """
 
+import argparse
 import platform
 import statistics
 import subprocess
@@ -125,7 +126,7 @@ def milliseconds(call: Callable[[], object], times: int) -> float:
     return 1000 * statistics.median(taken)
 
 
-def compare_rates() -> None:
+def compare_rates(out: Path) -> None:
     pairs = answers(1000)
     evaluator = Evaluator()
     evaluator.score_batch(*([reference for _, reference in pairs],) * 2)  # reads the references
@@ -141,7 +142,8 @@ def compare_rates() -> None:
         for way, r in ways.items()
     ]
     table = pd.DataFrame(rows).assign(device=f"{platform.machine()} CPU", date=date.today())
-    table.to_csv(ROOT / "notebooks/runs/evaluator_speed.csv", index=False, float_format="%.4g")
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / "evaluator_speed.csv", index=False, float_format="%.4g")
     print(table.drop(columns=["device", "date"]).round(2).to_string(index=False))
 
 
@@ -186,6 +188,10 @@ def growth() -> None:
 
 
 if __name__ == "__main__":
-    compare_rates()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "runs", help="folder")
+    compare_rates(parser.parse_args().out)
     compare_distances()
     growth()

@@ -174,7 +174,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--ffn", type=int, help="instead of the published inner width")
     parser.add_argument("--copy", type=int, default=2**30, help="bytes copied for the bandwidth")
     parser.add_argument("--no-checkpointing", action="store_true", help="keep all activations")
-    parser.add_argument("--out", type=Path, default=ROOT / "notebooks" / "runs" / "gpu.csv")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "runs" / "gpu.csv")
     args = parser.parse_args(argv)
     table = measure(args)
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -3,9 +3,9 @@
     python benchmarks/learning.py --seeds 0 1 2
 
 Interrupted runs are resumed, and finished ones read, from ``runs/``.
-Writes into ``notebooks/runs``: ``learning.csv`` (a row per seed), ``learning_curve.csv`` (held-out
-evaluations during PPO) and the figure ``learning.png``. ``--alternatives`` adds rejection sampling
-and best of n, each with as many sampled answers as PPO: more columns in ``learning.csv``,
+Writes into ``build/runs``, or ``--out``: ``learning.csv`` (a row per seed), ``learning_curve.csv``
+(held-out evaluations during PPO) and the figure ``learning.png``. ``--alternatives`` adds rejection
+sampling and best of n, each with as many sampled answers as PPO: more columns in ``learning.csv``,
 ``best_of_n.csv`` and ``alternatives.png``.
 """
 
@@ -40,7 +40,7 @@ from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
 from glm_ppo_utils.profiles import Profile, get_profile
 from glm_ppo_utils.rollout import DECODINGS, evaluate
 
-OUT = ROOT / "notebooks" / "runs"
+OUT = ROOT / "build" / "runs"
 
 
 def one_seed(profile: Profile, seed: int) -> tuple[dict, pd.DataFrame]:
@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument(
         "--alternatives", action="store_true", help="also rejection sampling and best-of-n"
     )
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of what is written")
     args = parser.parse_args()
     profile = get_profile(args.profile)
     rows, curves, best = [], [], []

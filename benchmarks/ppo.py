@@ -7,7 +7,8 @@ process, a step each, so that a busy machine slows all of them down. The evaluat
 references before the clock starts.
 TRL's loop is that of its documentation: ``PPOTrainer.generate`` on a list of queries, decode,
 score, ``PPOTrainer.step``; once with its default of four queries at a time, and once with the
-whole batch. The first step of each loop does not count. Writes ``notebooks/runs/ppo_speed.csv``.
+whole batch. The first step of each loop does not count. Writes ``ppo_speed.csv``
+into ``build/runs``, or ``--out``.
 """
 
 import argparse
@@ -128,7 +129,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--out", type=Path, default=ROOT / "notebooks" / "runs")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "runs")
     args = parser.parse_args()
     profile = get_profile("tiny")
     folder, problems = sft_policy(profile, progress=False), training_problems(profile)
@@ -139,6 +140,7 @@ def main() -> None:
     table["ours_is_times_as_fast"] = table.model.map(ours) / table.samples_per_second
     made = {"device": platform.machine() + " CPU", "threads": torch.get_num_threads()}
     table = table.assign(**made, torch=torch.__version__, date=date.today())
+    args.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(args.out / "ppo_speed.csv", index=False, float_format="%.4f")
     print(table.drop(columns=["device", "torch", "date"]).round(3).to_string(index=False))
 

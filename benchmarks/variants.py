@@ -5,10 +5,10 @@
     python benchmarks/variants.py --ablations --seeds 0 1 2 --steps 30
 
 The last command compares the unchanged profile with its ablations, and writes ``ablations.csv``,
-a row per variant and seed. Otherwise each variant writes ``notebooks/runs/<name>.csv``: the log, a
-row per PPO step, with the held-out rates of the steps that were evaluated, below comments that say
-how it was made. ``<name>.txt`` has the three held-out answers of the trained policy whose reward
-exceeds the evaluator's the most.
+a row per variant and seed. Otherwise each variant writes ``<name>.csv``: the log, a row per PPO
+step, with the held-out rates of the steps that were evaluated, below comments that say how it was
+made. ``<name>.txt`` has the three held-out answers of the trained policy whose reward exceeds the
+evaluator's the most. All goes to ``build/runs``, or ``--out``.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from glm_ppo_utils.ppo import PPORun, read_jsonl
 from glm_ppo_utils.profiles import get_profile
 from glm_ppo_utils.rollout import RewardFn, call_reward
 
-OUT = ROOT / "notebooks" / "runs"
+OUT = ROOT / "build" / "runs"
 
 
 class ScrambledValues(torch.nn.Module):
@@ -282,7 +282,7 @@ def main() -> None:
     parser.add_argument("--ablations", action="store_true", help="the table of ablations")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="for --ablations")
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of what is written")
     args = parser.parse_args()
     unknown = set(args.names) - set(VARIANTS)
     if unknown:

@@ -29,8 +29,8 @@ def runs_dir(profile: Profile) -> Path:
     """Folder of a profile's results: ``runs/<name>-<fingerprint of what SFT depends on>``.
 
     A change of base model, data or SFT settings changes the folder, so nothing stale is reused; PPO
-    runs check their own settings. ``runs`` lies in the repository, or in the working directory where
-    the package is installed; the environment variable ``GLM_PPO_RUNS`` replaces it.
+    runs check their own settings. ``runs`` lies in the repository, or in the working directory
+    where the package is installed; the environment variable ``GLM_PPO_RUNS`` replaces it.
     """
     settings = {k: v for k, v in asdict(profile).items() if k not in ("ppo", "threads")}
     text = json.dumps([settings, base_model.made()["sha256"]], sort_keys=True)
