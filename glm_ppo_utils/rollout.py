@@ -64,8 +64,16 @@ def _flat(ids: object) -> list[int]:
 
 
 def _token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
-    index = tokenizer.convert_tokens_to_ids(token)
-    return None if index == tokenizer.unk_token_id else index
+    """Id of a token; None if the vocabulary has none of that name."""
+
+    def look_up(token: str) -> int | None:
+        try:
+            return tokenizer.convert_tokens_to_ids(token)
+        except KeyError:  # GLM-4's code
+            return None
+
+    index = look_up(token)
+    return None if index == look_up("<|no such token|>") else index
 
 
 def encode_answer(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -24,7 +24,7 @@ from imitations import (
     imitation,
 )
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationMixin
 
 from glm_ppo_utils.chatglm import (
     CheckpointError,
@@ -117,6 +117,26 @@ def test_the_reverse_failure_is_foretold(pair_folder):
     patch_generation(model)
     assert generation_misfit(model) is None
     generate(model)
+
+
+def pair(self, outputs, standardize_cache_format=False):
+    return "past_key_values", outputs.past_key_values
+
+
+def no_such_argument(self, outputs):
+    return "past_key_values", outputs.past_key_values
+
+
+@pytest.mark.parametrize(
+    "later, reason", [(pair, "too many values"), (no_such_argument, "standardize_cache_format")]
+)
+def test_code_before_the_change_under_a_later_transformers(tiny_folder, monkeypatch, later, reason):
+    """As transformers 4.42 and 4.44 have the method that this code calls."""
+    monkeypatch.setattr(GenerationMixin, "_extract_past_from_model_output", later)
+    model = AutoModelForCausalLM.from_pretrained(tiny_folder, trust_remote_code=True)
+    assert reason in generation_misfit(model) and "up to 4.41" in generation_misfit(model)
+    with pytest.warns(UserWarning, match="patched in memory"):
+        load_policy(tiny_folder)
 
 
 def test_a_misfit_that_cannot_be_patched_is_said(pair_folder, monkeypatch):
@@ -225,6 +245,26 @@ def test_a_tokenizer_class_without_its_file(tiny_folder, tmp_path, kept):
     one_line(error)
 
 
+def test_the_tokenizer_of_a_later_glm(tiny_folder, tmp_path):
+    """Its files say nothing of a class, so that transformers looks at the model's type."""
+    nothing = {"auto_map": None, "tokenizer_class": None}
+    config = {"model_type": "glm4", "auto_map": None}
+    folder = imitation(tiny_folder, tmp_path / "glm4", config=config, tokenizer_config=nothing)
+    with pytest.raises(CheckpointError, match="type glm4.*transformers 4.51") as error:
+        load_tokenizer(folder)
+    one_line(error)
+
+
+def test_a_fast_tokenizer_of_a_later_transformers(tiny_folder, tmp_path):
+    fast = {"auto_map": None, "tokenizer_class": "PreTrainedTokenizerFast"}
+    folder = imitation(tiny_folder, tmp_path / "glm4", tokenizer_config=fast)
+    merges = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]}
+    (folder / "tokenizer.json").write_text(json.dumps({"version": "1.0", "model": merges}))
+    with pytest.raises(CheckpointError, match="later transformers than 4.40.0") as error:
+        load_tokenizer(folder)
+    one_line(error)
+
+
 # -- folders saved by others ------------------------------------------------------------------
 
 
@@ -314,10 +354,12 @@ def test_offline_the_advice_is_about_the_code(code_on_the_hub, tmp_path):
 def test_code_of_an_unknown_repository_is_announced(tiny_folder, tmp_path):
     from glm_ppo_utils.chatglm.hub import code_revision
 
+    elsewhere = {"AutoConfig": "file.Config", "AutoTokenizer": ["someone/glm--file.Class", None]}
     with pytest.warns(UserWarning, match="someone/glm on the hub, as it is there today"):
-        assert code_revision("someone/glm--modeling.Model", str(tiny_folder), None) is None
-    assert code_revision("someone/glm--modeling.Model", str(tiny_folder), "abc") == "abc"
-    assert code_revision("modeling.Model", "owner/name", "abc") == "abc"
+        assert code_revision(elsewhere, str(tiny_folder), None) is None
+    assert code_revision(elsewhere, str(tiny_folder), "abc") == "abc"
+    assert code_revision({"AutoConfig": "file.Config"}, "owner/name", "abc") == "abc"
+    assert code_revision({"AutoConfig": "owner/name--file.Config"}, "owner/name", "abc") == "abc"
 
 
 # -- the vocabulary's size --------------------------------------------------------------------
@@ -348,6 +390,8 @@ def test_a_token_that_would_get_a_taken_id_is_refused(tiny_folder, tmp_path):
     with pytest.raises(BadInput, match="id that is taken") as error:
         load_tokenizer(folder).add_tokens(["<new>"])
     one_line(error)
+    with pytest.raises(BadInput, match="id that is taken"):
+        load_tokenizer(folder).add_special_tokens({"additional_special_tokens": ["<new>"]})
     assert load_tokenizer(tiny_folder).add_tokens(["<new>"]) == 1
 
 
@@ -374,6 +418,9 @@ def test_an_adapter_without_a_task_is_read(tiny_folder, tmp_path):
     "lora, message",
     [
         ({"rank": 2}, "rank"),
+        (8, "not understood"),
+        ({"target_modules": ["q_proj"]}, "q_proj"),
+        ({"task_type": "SEQ_CLS"}, "SEQ_CLS"),
         (PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2), "only LORA"),
         (LoraConfig(r=2, task_type="SEQ_CLS"), "SEQ_CLS"),
     ],

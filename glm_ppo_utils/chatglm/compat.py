@@ -89,8 +89,8 @@ def generation_misfit(model: Any) -> str | None:
         Any causal language model, alone or inside PEFT or TRL's value-head model.
     """
     model = base_model(model)
-    update = model._update_model_kwargs_for_generation
-    if update.__module__.startswith("transformers."):
+    update = getattr(model, "_update_model_kwargs_for_generation", None)
+    if update is None or update.__module__.startswith("transformers."):
         return None
     version = transformers.__version__
     caches = tuple(torch.zeros(1) for _ in range(3))
@@ -104,6 +104,8 @@ def generation_misfit(model: Any) -> str | None:
         )
     except (AttributeError, TypeError) as error:
         reason = str(error)
+    except Exception:  # some other code, which the made-up output does not suit
+        return None
     else:
         if kept is caches:
             return None

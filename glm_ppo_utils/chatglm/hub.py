@@ -114,7 +114,7 @@ def resolve(name_or_path: str | Path, revision: str | None) -> tuple[str, str | 
     return name, revision or (published.revision if published else None)
 
 
-def code_revision(reference: str, name: str, revision: str | None) -> str | None:
+def code_revision(auto_map: Mapping, name: str, revision: str | None) -> str | None:
     """The commit of the code that ``auto_map`` refers to, for transformers' ``code_revision``.
 
     A checkpoint that transformers alone has saved refers to the repository it was loaded from,
@@ -122,13 +122,14 @@ def code_revision(reference: str, name: str, revision: str | None) -> str | None
 
     Parameters
     ----------
-    reference
-        A value of ``auto_map``.
+    auto_map
+        From ``config.json`` or ``tokenizer_config.json``.
     name, revision
         Of the checkpoint, from `resolve`.
     """
-    repository = reference.split("--")[0] if "--" in reference else name
-    if repository == name:
+    others = re.findall(r"'([^']+)--", str(list(auto_map.values())))
+    repository = next((other for other in others if other != name), None)
+    if repository is None:
         return revision
     published = PUBLISHED.get(repository)
     revision = revision if Path(name).is_dir() else None
@@ -157,11 +158,7 @@ def check_vintage(name: str, config: Mapping) -> None:
     """
     kind, auto_map = config.get("model_type", ""), config.get("auto_map", {})
     if not auto_map and kind not in CONFIG_MAPPING:
-        wants = NATIVE.get(kind, "a later transformers, or code of its own (auto_map)")
-        raise CheckpointError(
-            f"{name} is of the type {kind}, which transformers {transformers_version} does not "
-            f"know; it needs {wants}"
-        )
+        raise CheckpointError(_unknown_type(name, kind))
     if "position_encoding_2d" in config:
         raise CheckpointError(
             f"{name} is the first ChatGLM-6B, which TRL cannot train: its attention mask looks for "
@@ -233,7 +230,7 @@ def one_line_errors(name: str) -> Iterator[None]:
         raise CheckpointError(_import_error(name, error)) from error
     except OSError as error:
         raise CheckpointError(_os_error(name, error)) from error
-    except (AttributeError, RuntimeError, ValueError) as error:
+    except Exception as error:
         if line := _known_error(name, error):
             raise CheckpointError(line) from error
         raise
@@ -257,12 +254,28 @@ def _known_error(name: str, error: Exception) -> str | None:
             f"not ask for the vocabulary so early ({text}); in its __init__, move the line that "
             f"sets self.{found[1]} above super().__init__()"
         )
+    if found := re.search(r"has model type `(\w+)` but Transformers does not recognize", text):
+        return _unknown_type(name, found[1])
+    if "untagged enum ModelWrapper" in text:
+        return (
+            f"tokenizer.json in {name} was written by a later transformers than "
+            f"{transformers_version}; take a checkpoint with code of its own, such as "
+            "THUDM/glm-4-9b-chat"
+        )
     if re.search(r"Tokenizer class \w+ does not exist|to build an AutoTokenizer", text):
         return (
             f"{name} does not say in which file its tokenizer's class is; copy "
             "tokenizer_config.json and tokenization_chatglm.py of the published checkpoint into it"
         )
     return None
+
+
+def _unknown_type(name: str, kind: str) -> str:
+    wants = NATIVE.get(kind, "a later transformers, or code of its own (auto_map)")
+    return (
+        f"{name} is of the type {kind}, which transformers {transformers_version} does not know; "
+        f"it needs {wants}"
+    )
 
 
 def _out_of_memory(name: str) -> str:
@@ -276,6 +289,7 @@ def _import_error(name: str, error: ImportError) -> str:
     missing = re.search(r"not found in your environment: (.+?)\. Run", str(error))
     if missing or isinstance(error, ModuleNotFoundError):
         packages = missing[1].replace(",", "") if missing else str(error.name).split(".")[0]
+        packages = re.sub(r"\bPIL\b", "pillow", packages)  # another name in the registry
         if packages != "transformers":
             return (
                 f"the code of {name} imports {packages}, which is not installed; "

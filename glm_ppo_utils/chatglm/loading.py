@@ -70,22 +70,23 @@ def load_tokenizer(
     options = {"revision": revision, "padding_side": "left"}
     with one_line_errors(name), remote_code():
         auto_map = get_tokenizer_config(name, revision=revision).get("auto_map", {})
-        classes = auto_map.get("AutoTokenizer") if isinstance(auto_map, dict) else auto_map
+        auto_map = auto_map if isinstance(auto_map, dict) else {"AutoTokenizer": auto_map}
+        classes = auto_map.get("AutoTokenizer")
         if not classes:
             return AutoTokenizer.from_pretrained(name, trust_remote_code=True, **options)
         reference = classes[1] or classes[0]  # the fast class, if there is one
-        own_code = code_revision(reference, name, revision)
+        own_code = code_revision(auto_map, name, revision)
         cls = get_class_from_dynamic_module(reference, name, code_revision=own_code)
         cls.register_for_auto_class()
         accept_fixed_tokens(cls)
         tokenizer = cls.from_pretrained(name, **options)
     if len(tokenizer.get_vocab()) < tokenizer.vocab_size:
-        tokenizer.add_tokens = _no_new_tokens.__get__(tokenizer)
+        tokenizer._add_tokens = _no_new_tokens.__get__(tokenizer)
     return tokenizer
 
 
 def _no_new_tokens(tokenizer: Any, new_tokens: object, special_tokens: bool = False) -> int:
-    """In the place of ``add_tokens`` where the published code would give ids twice."""
+    """In the place of ``_add_tokens`` where the published code would give ids twice."""
     taken = len(tokenizer.get_vocab())
     raise BadInput(
         f"{type(tokenizer).__name__} would give {new_tokens!r} an id that is taken: it counts "
@@ -180,9 +181,7 @@ def load_policy(
         return _load_adapter(Path(name), revision, dtype, device_map)
     with one_line_errors(name), remote_code():
         config = _check(name, revision)
-        own_code = revision
-        if reference := config.get("auto_map", {}).get("AutoModelForCausalLM"):
-            own_code = code_revision(reference, name, revision)
+        own_code = code_revision(config.get("auto_map", {}), name, revision)
         model, info = AutoModelForCausalLM.from_pretrained(
             name,
             revision=revision,
@@ -202,9 +201,7 @@ def load_policy(
     _check_offload(name, model)
     expose_head(model)
     fit_generation(model, name)
-    if lora is None:
-        return model
-    return get_peft_model(model, _lora_config(lora, model, own_code or revision))
+    return _with_lora(model, lora, own_code or revision)
 
 
 def _check_offload(name: str, model: Any) -> None:
@@ -223,14 +220,13 @@ def _lora_config(
 ) -> LoraConfig:
     """A ``LoraConfig`` from one, or from its arguments, checked for what PEFT ignores."""
     if isinstance(lora, PeftConfig):
-        _check_lora(lora)
         lora = copy.deepcopy(lora)
     else:
-        arguments = asdict(lora) if is_dataclass(lora) else dict(lora)  # type: ignore
         try:
-            lora = LoraConfig(**arguments)
-        except TypeError as error:
+            lora = LoraConfig(**(asdict(lora) if is_dataclass(lora) else dict(lora)))  # type: ignore
+        except (TypeError, ValueError) as error:
             raise BadInput(f"lora is not understood ({error}); see peft.LoraConfig") from error
+    _check_lora(lora)
     lora.task_type = "CAUSAL_LM"
     lora.revision = lora.revision or revision
     is_chatglm = model.config.model_type == "chatglm"
@@ -240,6 +236,20 @@ def _lora_config(
             "module is called output_layer"
         )
     return lora
+
+
+def _with_lora(
+    model: PreTrainedModel,
+    lora: LoraConfig | Mapping | object | None,
+    revision: str | None = None,
+) -> PreTrainedModel | PeftModel:
+    """The model with a new adapter on it, or as it is if `lora` is None."""
+    if lora is None:
+        return model
+    try:
+        return get_peft_model(model, _lora_config(lora, model, revision))
+    except ValueError as error:  # no such module
+        raise BadInput(str(error)) from error
 
 
 def _check_lora(config: PeftConfig) -> None:
@@ -335,4 +345,4 @@ def random_policy(
         torch.manual_seed(seed)
         model = ChatGLMForConditionalGeneration(config).to(config.torch_dtype).eval()
     expose_head(model)
-    return model if lora is None else get_peft_model(model, _lora_config(lora, model))
+    return _with_lora(model, lora)
