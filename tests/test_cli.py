@@ -183,8 +183,12 @@ BAD = {
     "profile": (["--profile=huge"], "no profile 'huge'; choose one of tiny"),
     "no colon": (["--reward=rewards"], "not of the form module:function"),
     "no module": (["--reward=rewardz:f"], "there is no module rewardz"),
-    "no function": (["--reward=json:f"], "the module json has no f"),
-    "no callable": (["--reward=json:__name__"], "is a str, not a function"),
+    "no function": (["--reward=json:f"], "the module json has no function f"),
+    "no callable": (["--reward=json:__name__"], "the module json has no function __name__"),
+    "no reward file": (["--reward=none.py:f"], "there is no file none.py"),
+    "relative import": (["--reward=relative.py:f"], "no known parent package (/"),
+    "syntax error": (["--reward=typo:f"], "SyntaxError: "),
+    "error at import": (["--reward=early:f"], "/early.py, line 2)"),
     "one reward": (["--reward=short:reward"], "returned 1 rewards for 4 responses"),
     "batches": (["--mini-batch-size=3"], "batch_size 4 is not a multiple of mini_batch_size 3"),
     "no policy": (["--policy=./nowhere"], "no checkpoint folder ./nowhere"),
@@ -206,6 +210,9 @@ def test_bad_input_of_train_is_one_line(policy, capsys, more, message):
     Path("bad.jsonl").write_text('{"id": "a", "text": "t", "reference": "max"}\n{"id": \n')
     Path("prose.jsonl").write_text('{"id": "p", "text": "t", "reference": "no idea"}\n')
     write_reward("def reward(**_):\n    return [0.0]\n", "short")
+    write_reward("from .scores import reward\n", "relative")
+    write_reward("def f(:\n", "typo")
+    write_reward("\nlimit = int('')\n", "early")
     if "--out=old" in more:
         assert train(policy, "--steps=1", "--eval-every=0", "--out=old") == 0
         more = [*more, "--seed=7"]
@@ -230,6 +237,26 @@ def test_an_error_of_one_process_is_said_by_that_process(policy, capsys, monkeyp
 
 
 @pytest.mark.slow
+def test_an_error_in_the_reward_function_is_shown_from_its_file_on(policy, capsys):
+    Path("mine").mkdir()
+    Path("mine/wrong.py").write_text(
+        "calls = []\n"
+        "def reward(prompts, completions, **_):\n"
+        "    calls.append(1)\n"
+        "    return [score(c) for c in completions]\n"
+        "def score(text):\n"
+        "    return 0.0 if len(calls) < 2 else 1 / 0\n"
+    )
+    more = ["--steps=3", "--eval-every=0", "--out=run", "--reward=mine/wrong.py:reward"]
+    assert train(policy, *more) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Traceback (most recent call last):\n  File ")
+    assert "ZeroDivisionError: " in error and "in score" in error
+    assert "glm_ppo_utils" not in error
+    last = "error: mine/wrong.py:reward failed; 1 of 3 steps are saved in run\n"
+    assert error.endswith(last)
+
+
 def test_sigterm_lets_the_step_end_and_saves(policy, tmp_path):
     """In a process of its own, that ignores Ctrl-C as background jobs of scripts do."""
     write_reward(

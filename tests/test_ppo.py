@@ -420,11 +420,12 @@ def test_a_setting_that_makes_no_sense_is_named(knob, value, wanted):
 def test_a_prompt_that_does_not_fit_the_context_is_refused_at_the_start(
     policy, tokenizer, tmp_path, which
 ):
-    """The context of both models is 128 tokens."""
-    long = Word("one " * 200)
+    long = Word("one " * 600)
     lists = {"problems": [*WORDS, long], "heldout": WORDS}
     lists = lists if which == "problems" else {"problems": WORDS, "heldout": [*WORDS[:3], long]}
-    with pytest.raises(ValueError, match=r"problem \d+: its prompt has \d+ tokens.* of 128; short"):
+    with pytest.raises(
+        ValueError, match=r"problem \d+: its prompt has \d+ tokens.* context of \d+; short"
+    ):
         PPORun(policy, tokenizer, letters, settings=SETTINGS, out_dir=tmp_path, **lists)
 
 

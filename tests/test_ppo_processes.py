@@ -102,7 +102,7 @@ def stopped(folder) -> int:
     try:
         run.train()
     except KeyboardInterrupt:
-        return run._done
+        return run.done
     return -1
 
 

@@ -16,7 +16,7 @@ SIZES = {
     "kv_channels": 8,
     "num_attention_heads": 4,
     "multi_query_group_num": 2,
-    "seq_length": 128,
+    "seq_length": 512,
 }
 
 
