@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -105,6 +106,14 @@ def train(options: TrainOptions) -> int:
         log = run.train()
     except RewardError as error:
         return _fail(f"{options.reward}: {error}", 2, every_rank=True)
+    except Exception as error:
+        told = options.reward and _traceback_in(reward, error)
+        if not told:
+            raise
+        print(told, file=sys.stderr)
+        done = run.folder.checkpoints.load_newest()[0]
+        saved = f"{done} of {settings.steps} steps are saved in {options.out}"
+        return _fail(f"{options.reward} failed; {saved}", 1, every_rank=True)
     except KeyboardInterrupt:
         done = run.folder.checkpoints.load_newest()[0]
         saved = f"{done} of {settings.steps} steps are saved in {options.out}"
@@ -278,24 +287,42 @@ def _checkpoint(options: TrainOptions | EvaluateOptions, profile: Profile) -> Pa
 
 
 def _function(name: str) -> Callable[..., list[float]]:
-    """The reward function called ``module:function``, looked for in the working directory too."""
-    module, _, attribute = name.partition(":")
-    if not attribute:
-        raise BadInput(f"--reward {name} is not of the form module:function")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    """The reward function ``module:function`` or ``file.py:function``.
+
+    Modules are looked for in the working directory too.
+    """
+    where, _, attribute = name.rpartition(":")
+    if not where:
+        raise BadInput(f"--reward {name} is not of the form module:function or file.py:function")
+    folder, module = os.getcwd(), where
+    if where.endswith(".py"):
+        path = _existing(Path(where)).resolve()
+        folder, module = str(path.parent), path.stem
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError as error:
         raise BadInput(
             f"--reward {name}: there is no module {error.name}; run where {module}.py lies, or "
             "install it"
         ) from error
-    except AttributeError as error:
-        raise BadInput(f"--reward {name}: the module {module} has no {attribute}") from error
+    except Exception as error:  # whatever the user's module does wrong
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        line = "" if "importlib" in last.filename else f" ({last.filename}, line {last.lineno})"
+        raise BadInput(f"--reward {name}: {type(error).__name__}: {error}{line}") from error
     if not callable(found):
-        raise BadInput(f"--reward {name} is a {type(found).__name__}, not a function")
+        raise BadInput(f"--reward {name}: the module {module} has no function {attribute}")
     return found
+
+
+def _traceback_in(function: Callable, error: BaseException) -> str | None:
+    """The error's traceback from the function's file on; None when it was not raised from there."""
+    home = getattr(sys.modules.get(function.__module__), "__file__", None)
+    frames = error.__traceback__
+    while frames and frames.tb_frame.f_code.co_filename != home:
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames)) if frames else None
 
 
 def _check_references(evaluator: Evaluator, problems: Iterable[Problem]) -> None:
