@@ -228,10 +228,7 @@ class Checkpoints:
         """
         for folder in reversed(self._folders()):
             try:
-                data = (folder / "state.pt").read_bytes()
-                if hashlib.sha256(data).hexdigest() != (folder / "sha256").read_text():
-                    raise ValueError("its checksum does not match")
-                state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+                state = _read_checkpoint(folder)
                 return state["step"], state
             except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
                 warnings.warn(
@@ -242,6 +239,13 @@ class Checkpoints:
 
     def _folders(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))
+
+
+def _read_checkpoint(folder: Path) -> dict:
+    data = (folder / "state.pt").read_bytes()
+    if hashlib.sha256(data).hexdigest() != (folder / "sha256").read_text():
+        raise ValueError("its checksum does not match")
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
 def read_jsonl(path: Path | str) -> list[dict]:
