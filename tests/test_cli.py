@@ -475,6 +475,14 @@ def test_version_and_no_command(capsys):
     assert "{train,evaluate,score,sft}" in capsys.readouterr().err
 
 
+def test_the_shell_can_complete_commands_and_knobs():
+    with pytest.raises(SystemExit) as done:
+        main(["--tyro-write-completion", "bash", "complete.sh"])
+    assert not done.value.code
+    script = Path("complete.sh").read_text()
+    assert all(word in script for word in ("evaluate", "--policy-lr", "--warmup", "--answers"))
+
+
 def test_score_does_not_wait_for_torch(data):
     """Not even to grade: it can be used where only the evaluator is installed."""
     write_answer(generate(6, seed=5)[0].id, "")

@@ -58,8 +58,9 @@ def notebook(path: Path, *sources: str) -> Path:
 
 def test_lab_shows_bars(monkeypatch, tmp_path):
     """`make lab` leaves TQDM_DISABLE alone: tqdm takes even "0" for yes."""
-    told = subprocess.run(["make", "-n", "lab"], cwd=ROOT, capture_output=True, text=True)
-    assert "jupyter lab" in told.stdout
+    lab = ["make", "-n", "lab", "ARGS=--ip=0.0.0.0 --allow-root"]
+    told = subprocess.run(lab, cwd=ROOT, capture_output=True, text=True)
+    assert "jupyter lab" in told.stdout and "--ip=0.0.0.0 --allow-root" in told.stdout
     assert "TQDM_DISABLE" not in told.stdout
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     path = notebook(tmp_path / "bar.ipynb", "from tqdm.auto import tqdm\nfor _ in tqdm([1]): pass")
