@@ -241,7 +241,13 @@ def _recompute(settings: SFTSettings | PPOSettings) -> str:
 
 @contextmanager
 def memory_advice(phase: str, advice: str) -> Iterator[None]:
-    """If the GPU runs out of memory in the block, add `advice` on what to lower to the error."""
+    """If the GPU runs out of memory in the block, add `advice` on what to lower to the error.
+
+    Raises
+    ------
+    torch.cuda.OutOfMemoryError
+        With the advice, in place of the one without.
+    """
     import torch
 
     try:

@@ -1,4 +1,4 @@
-"""Docstrings of public functions: there is one, its names are the signature's, its errors listed."""
+"""Public functions have a docstring; it names what they take, and the errors they raise."""
 
 import ast
 import inspect
