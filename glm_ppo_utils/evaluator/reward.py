@@ -173,7 +173,7 @@ def judge(
         graph_distance=edits,
         similarity=similarity,
         exact=False,
-        message=and_more(found, "difference"),
+        message=and_more(found or ["the model differs from the reference"], "difference"),
         differences=tuple(found),
     )
 
