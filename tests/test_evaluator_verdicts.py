@@ -16,7 +16,7 @@ from evaluator_oracle import (
 )
 from evaluator_programs import random_program
 
-from glm_ppo_utils.evaluator import Evaluator, Limits, format_lp, graph, parse_lp
+from glm_ppo_utils.evaluator import Evaluator, Limits, format_lp, graph, parse_lp, renaming
 from glm_ppo_utils.evaluator.canonical_form import simplify
 from glm_ppo_utils.evaluator.certificate import prove_equal
 from glm_ppo_utils.evaluator.reward import Reference, judge
@@ -332,8 +332,8 @@ def test_large_right_answers(name):
 def test_few_colours_are_refined_for_a_ring(n, monkeypatch):
     """The work is counted: one look-alike is set apart for each pair, not all at once."""
     calls = []
-    refine = graph.refine
-    monkeypatch.setattr(graph, "refine", lambda *a: calls.append(1) or refine(*a))
+    refine = renaming.refine
+    monkeypatch.setattr(renaming, "refine", lambda *a: calls.append(1) or refine(*a))
     p = ring(n)
     assert graph.match(p, another_way(p, Random(2))).distance == 0
     assert len(calls) <= 4
