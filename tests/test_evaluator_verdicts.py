@@ -1,6 +1,6 @@
-"""Verdicts on pairs of models: same or different, how it was decided, and how long it takes.
+"""Verdicts on pairs of models that are easily judged wrongly, and random pairs of all kinds.
 
-Each pair was judged wrongly once. The names say what is special about it.
+The names say what is special about a pair.
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ from evaluator_oracle import (
 )
 from evaluator_programs import random_program
 
-from glm_ppo_utils.evaluator import Evaluator, Limits, format_lp, graph, parse_lp
+from glm_ppo_utils.evaluator import Evaluator, Limits, format_lp, graph, parse_lp, renaming
 from glm_ppo_utils.evaluator.canonical_form import simplify
 from glm_ppo_utils.evaluator.certificate import prove_equal
 from glm_ppo_utils.evaluator.reward import Reference, judge
@@ -98,12 +98,13 @@ CANONICAL = {
         lp("min 2 x + 3 y", "0.1 t - 0.3 x - 0.1 y = 0, t >= 15, x - y <= 3", "x y t"),
         lp("min 2 x + 3 y", "3 x + y >= 15, x - y <= 3", "x y"),
     ),
-    "a definition times 2e8": (
+    "two definitions, one of them times 2e8": (
         lp(
             "min 2 x + 3 y",
-            "200000000 t - 600000000 x - 200000000 y = 0, t - x >= 15, x - y <= 3, t - 2 y <= 4",
+            "200000000 t - 600000000 x - 200000000 y = 0, u - x - 2 y = 0, "
+            "t - x + u >= 15, x - y <= 3, t - 2 y - u <= 4",
         ),
-        lp("min 2 x + 3 y", "2 x + y >= 15, x - y <= 3, 3 x - y <= 4"),
+        lp("min 2 x + 3 y", "3 x + 3 y >= 15, x - y <= 3, 2 x - 3 y <= 4"),
     ),
     "a column that nothing uses": (
         lp("max 4 x + 2 y + 0 z", BOTH),
@@ -331,8 +332,8 @@ def test_large_right_answers(name):
 def test_few_colours_are_refined_for_a_ring(n, monkeypatch):
     """The work is counted: one look-alike is set apart for each pair, not all at once."""
     calls = []
-    refine = graph.refine
-    monkeypatch.setattr(graph, "refine", lambda *a: calls.append(1) or refine(*a))
+    refine = renaming.refine
+    monkeypatch.setattr(renaming, "refine", lambda *a: calls.append(1) or refine(*a))
     p = ring(n)
     assert graph.match(p, another_way(p, Random(2))).distance == 0
     assert len(calls) <= 4

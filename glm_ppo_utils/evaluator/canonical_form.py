@@ -161,8 +161,9 @@ def merge_columns(program: LinearProgram) -> LinearProgram:
 def _terms(program: LinearProgram, rows: Any = slice(None)) -> tuple[Floats, Floats]:
     """Least and greatest value of every term of the rows within the bounds."""
     matrix = program.matrix[rows]
-    ends = np.where(matrix == 0, 0.0, (matrix * program.lower, matrix * program.upper))
-    return np.where(matrix > 0, *ends), np.where(matrix > 0, *ends[::-1])
+    by_lower = np.where(matrix == 0, 0.0, matrix * program.lower)
+    by_upper = np.where(matrix == 0, 0.0, matrix * program.upper)
+    return np.where(matrix > 0, by_lower, by_upper), np.where(matrix > 0, by_upper, by_lower)
 
 
 def _size(*parts: Floats) -> Any:

@@ -8,7 +8,8 @@ whatever the tolerances of the solver are (Neumaier and Shcherbina, "Safe bounds
 mixed-integer linear programming", Mathematical Programming 99, 2004). With integers this bound may
 be rounded (Chvatal, 1973); only then comes branch and bound.
 
-Nothing is concluded from a limit that was reached, and the limits count work, not seconds.
+Nothing is concluded from a limit that was reached. The limits count work; that in seconds is a last
+resort.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ MAX_ROWS = 300
 MAX_ITERATIONS = 5_000
 MAX_BRANCHINGS = 20
 MAX_NODES = 200
-# Seconds for all proofs of an answer, should these limits let one take that long.
+# Seconds for the proofs in one direction, should these limits let them take that long.
 TIME_LIMIT = 1.0
 # How far a left-hand side may exceed its right-hand side, in rows whose largest coefficient is 1:
 # by the dual bound, by branch and bound, and at a point that is to show a difference.

@@ -173,7 +173,7 @@ def judge(
         graph_distance=edits,
         similarity=similarity,
         exact=False,
-        message=and_more(found, "difference"),
+        message=and_more(found or ["the model differs from the reference"], "difference"),
         differences=tuple(found),
     )
 
@@ -252,12 +252,11 @@ def certify(
         forms.append((simple, theirs, matched_pairs(simple, theirs, matching)))
         if reduced is not simple or reference.reduced is not theirs:
             again = match(reduced, reference.reduced)
-            forms.append(
-                (reduced, reference.reduced, matched_pairs(reduced, reference.reduced, again))
-            )
-    for p, q, pairs in forms:
+            paired = matched_pairs(reduced, reference.reduced, again)
+            forms.append((reduced, reference.reduced, paired))
+    for p, q, paired in forms:
         points = values(p, simple, solution), values(q, theirs, reference.solution)
-        proofs = prove_equal(p, q, pairs, points)
+        proofs = prove_equal(p, q, paired, points)
         if proofs is not None:
             return proofs
     return None
