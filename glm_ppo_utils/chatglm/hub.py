@@ -102,6 +102,11 @@ def resolve(name_or_path: str | Path, revision: str | None) -> tuple[str, str | 
     """Absolute path or hub name, and the revision to ask for.
 
     The revision of a folder is that of code which it takes from the hub.
+
+    Raises
+    ------
+    CheckpointError
+        If a path is given and there is no such folder.
     """
     name = str(name_or_path)
     if Path(name).is_dir():
@@ -179,7 +184,13 @@ def check_vintage(name: str, config: Mapping) -> None:
 
 
 def check_disk(name: str, revision: str | None) -> None:
-    """Before a download: say how large it is, and stop if it does not fit."""
+    """Before a download: say how large it is, and stop if it does not fit.
+
+    Raises
+    ------
+    CheckpointError
+        If the disk has less space.
+    """
     published = PUBLISHED.get(name)
     if published is None or Path(name).is_dir():
         return
@@ -211,7 +222,13 @@ def _free_bytes(folder: Path) -> int:
 
 @contextmanager
 def one_line_errors(name: str) -> Iterator[None]:
-    """Turn what transformers and its dependencies raise into one line that says what to do."""
+    """Turn what transformers and its dependencies raise into one line that says what to do.
+
+    Raises
+    ------
+    CheckpointError
+        In the place of every error that is known; others pass through.
+    """
     try:
         yield
     except CheckpointError:
