@@ -66,8 +66,10 @@ FIXED = """
 # The published tokenizer: command tokens are no part of its vocabulary, but have ids.
 UNCOUNTED = """
     def get_vocab(self):
-        return {self.pieces.id_to_piece(i): i for i in range(self.vocab_size - 9)}
+        pieces = [self.pieces.id_to_piece(i) for i in range(self.vocab_size)]
+        return {p: i for i, p in enumerate(pieces) if p not in self.command_ids}
 """
+NO_SPECIAL = (TOKENIZER, '            "additional_special_tokens": COMMANDS,\n', "")
 
 NO_BUILDER = (TOKENIZER, "def build_chat_input(", "def _unused(")
 

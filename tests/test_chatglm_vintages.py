@@ -15,6 +15,7 @@ from imitations import (
     MODEL,
     NEW_UPDATE,
     NO_BUILDER,
+    NO_SPECIAL,
     OLD_UPDATE,
     ROUNDS,
     TEMPLATE,
@@ -170,6 +171,7 @@ def test_prompts_come_out_flat(tiny_folder, tmp_path, shape):
         tmp_path / "glm4",
         (TOKENIZER, "import shutil\n", "import shutil\nimport torch\n"),
         NO_BUILDER,
+        NO_SPECIAL,
         appended(TOKENIZER, template),
     )
     ids = encode_prompt(load_tokenizer(folder), "say one")
@@ -191,8 +193,12 @@ def test_a_chatglm_without_a_format_is_refused(tiny_folder, tmp_path):
 
 
 def test_another_turn_ends_an_answer_though_the_vocabulary_lacks_the_role(tiny_folder, tmp_path):
-    folder = imitation(tiny_folder, tmp_path / "glm3", appended(TOKENIZER, UNCOUNTED))
+    nothing = {"additional_special_tokens": None, "added_tokens_decoder": None}
+    uncounted = NO_SPECIAL, appended(TOKENIZER, UNCOUNTED)
+    folder = imitation(tiny_folder, tmp_path / "glm3", *uncounted, tokenizer_config=nothing)
+    (folder / "special_tokens_map.json").unlink()
     tokenizer = load_tokenizer(folder)
+    assert "<|user|>" not in tokenizer.get_vocab()
     assert tokenizer.get_command("<|user|>") in stop_ids(tokenizer)
 
 
