@@ -75,11 +75,12 @@ size = sum(p.numel() * p.element_size() for p in policy.parameters())
 gc.collect()
 Path("/proc/self/clear_refs").write_text("5")  # the peak of training, not that of loading
 pairs = [(w.text, "one") for w in WORDS[:2]]
-settings = SFTSettings(steps=1, batch_size=2, problems=2, eval_every=1, gradient_checkpointing=True)
+settings = SFTSettings(steps=1, batch_size=2, warmup=0.0, problems=2, eval_every=1,
+                       gradient_checkpointing=True)
 (folder / "sft").mkdir()
 train_sft(policy, tokenizer, pairs, [], settings, folder / "sft", progress=False)
 settings = PPOSettings(steps=1, batch_size=2, mini_batch_size=2, max_new_tokens=4, eval_every=0,
-                       policy_lr=1e-2, gradient_checkpointing=True)
+                       policy_lr=1e-2, value_warmup=0, gradient_checkpointing=True)
 reward = lambda prompts, completions, **_: [float(i) for i in range(len(completions))]
 PPORun(add_value_head(policy), tokenizer, reward, WORDS, settings, folder / "ppo",
        progress=False).train()
