@@ -94,7 +94,7 @@ def generate(trial: Trial) -> None:
 
 def sft(trial: Trial) -> None:
     pairs = [(w.text, "one") for w in WORDS]
-    settings = SFTSettings(steps=1, batch_size=2, problems=4, eval_every=1)
+    settings = SFTSettings(steps=1, batch_size=2, warmup=0.0, problems=4, eval_every=1)
     log = train_sft(
         trial.policy, trial.tokenizer, pairs, [], settings, trial.scratch / "sft", progress=False
     )
@@ -102,7 +102,9 @@ def sft(trial: Trial) -> None:
 
 
 def ppo(trial: Trial) -> None:
-    settings = PPOSettings(steps=1, batch_size=4, mini_batch_size=2, max_new_tokens=4, eval_every=0)
+    settings = PPOSettings(
+        steps=1, batch_size=4, mini_batch_size=2, max_new_tokens=4, value_warmup=0, eval_every=0
+    )
     run = PPORun(
         add_value_head(trial.policy),
         trial.tokenizer,
