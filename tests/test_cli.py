@@ -110,6 +110,7 @@ def test_train_resumes_and_equals_a_whole_run(policy, capsys):
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 def test_own_problems_and_an_own_reward(policy, data):
     reward = write_reward(
         "def reward(prompts, completions, id, reference, **_):\n"
@@ -129,6 +130,7 @@ def test_own_problems_and_an_own_reward(policy, data):
     assert [r["step"] for r in evals] == [0, 2]
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_says_how_to_resume_and_exits_with_130(policy, capsys):
     reward = write_reward(
         "calls = []\n"
@@ -194,7 +196,7 @@ BAD = {
     "no policy": (["--policy=./nowhere"], "no checkpoint folder ./nowhere"),
     "random": (["--weights=random"], "--policy and --weights random exclude each other"),
     "layers": (["--layers=2"], "--layers is for --weights random"),
-    "no steps": (["--steps=0"], "steps is 0; it must be a whole number at least 1"),
+    "no steps": (["--steps=0"], "steps is 0; it must be a whole number of at least 1"),
     "no number": (["--policy-lr=nan"], "policy_lr is nan; it must be a number"),
     "no mini-batch": (["--mini-batch-size=0"], "mini_batch_size is 0"),
     "other run": (["--out=old"], "old holds a run with seed=0, not 7"),
@@ -205,7 +207,16 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("more", "message"), BAD.values(), ids=BAD)
+TRAINING = ("one reward", "other run")  # the cases that take a step of PPO
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        pytest.param(*case, id=name, marks=[pytest.mark.slow] if name in TRAINING else [])
+        for name, case in BAD.items()
+    ],
+)
 def test_bad_input_of_train_is_one_line(policy, capsys, more, message):
     Path("bad.jsonl").write_text('{"id": "a", "text": "t", "reference": "max"}\n{"id": \n')
     Path("prose.jsonl").write_text('{"id": "p", "text": "t", "reference": "no idea"}\n')
@@ -224,6 +235,7 @@ def test_bad_input_of_train_is_one_line(policy, capsys, more, message):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_error_of_one_process_is_said_by_that_process(policy, capsys, monkeypatch):
     """What all processes meet is said once; what one meets, it must say itself."""
     write_reward("def reward(**_):\n    return [0.0]\n", "few")
@@ -257,6 +269,7 @@ def test_an_error_in_the_reward_function_is_shown_from_its_file_on(policy, capsy
     assert error.endswith(last)
 
 
+@pytest.mark.slow
 def test_sigterm_lets_the_step_end_and_saves(policy, tmp_path):
     """In a process of its own, that ignores Ctrl-C as background jobs of scripts do."""
     write_reward(
@@ -387,6 +400,7 @@ def test_the_place_of_the_profiles_policy_is_for_that_policy_only(data, capsys, 
     assert "no SFT policy yet" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_without_a_policy_the_sft_policy_is_made_once(capsys):
     arguments = ["train", "--profile=tiny", "--quiet", *OPTIONS, "--steps=1", "--eval-every=0"]
     assert main([*arguments, "--out=one"]) == 0
@@ -423,6 +437,7 @@ def test_each_knob_is_an_option_with_a_sentence_and_the_profiles_value(command, 
     assert options.settings == replace(own, steps=7, gradient_checkpointing=True)
 
 
+@pytest.mark.slow
 def test_a_bug_shows_its_traceback(policy, data, monkeypatch):
     """Errors of our own code must not pass for bad input, in whatever phase they come."""
 
