@@ -225,10 +225,15 @@ def reduced_distances(
     if reduced is not simple or reference.reduced is not reference.simple:
         found.append(match(reduced, reference.reduced).distance)
     if len(reduced.names) > len(reference.reduced.names):
-        merged = merge_columns(reduced)
-        if merged is not reduced:
-            found.append(match(eliminate(simplify(merged)), reference.reduced).distance)
+        forms = [merged_form(program) for program in (simple, reference.simple)]
+        found.append(match(*forms).distance)
     return found
+
+
+def merged_form(simple: LinearProgram) -> LinearProgram:
+    """The canonical form with one variable in the place of those that occur as a sum only."""
+    first = eliminate(simplify(merge_columns(simple)))
+    return eliminate(simplify(merge_columns(first)))
 
 
 def certify(
