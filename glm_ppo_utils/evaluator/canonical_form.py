@@ -138,8 +138,8 @@ def merge_columns(program: LinearProgram) -> LinearProgram:
     first = np.argmax(matrix != 0, axis=0)
     sign = np.sign(matrix[first, np.arange(len(first))])
     (ids,) = value_classes(matrix * sign)
-    alike = groups(np.vstack([ids, program.integer]).T).values()
     proper = (program.lower <= program.upper) & (sign != 0)
+    alike = groups(np.vstack([ids, program.integer, proper]).T).values()
     merged = [columns for columns in alike if len(columns) > 1 and proper[columns].all()]
     if not merged:
         return program
