@@ -109,7 +109,7 @@ class Reference:
         simple = simplify(program)
         reduced = eliminate(simple)
         solution = solve(program, time_limit)
-        stated = states_optimum(simple, solution) or states_optimum(reduced, solution)
+        stated = types_in_optimum(program, simple, reduced, solution, time_limit)
         return cls(program, simple, reduced, solution, size(reduced), stated)
 
     @cached_property
@@ -224,8 +224,9 @@ def reduced_distances(
     found = []
     if reduced is not simple or reference.reduced is not reference.simple:
         found.append(match(reduced, reference.reduced).distance)
-    if len(reduced.names) > len(reference.reduced.names):
-        theirs = [reference.reduced, *merged_forms(reference.simple, reference.reduced)]
+    before, after = reference.simple, reference.reduced
+    if len(simple.names) > len(before.names) or len(reduced.names) > len(after.names):
+        theirs = [after, *merged_forms(before, after)]
         for form in merged_forms(simple, reduced):
             found += [match(form, other).distance for other in theirs]
     return found
@@ -301,7 +302,10 @@ def types_in_optimum(
     time_limit: float = 2.0,
 ) -> bool:
     """Whether a program, in any of its forms, was written from its optimum."""
-    stated = states_optimum(simple, solution) or states_optimum(reduced, solution)
+    stated = states_optimum(simple, solution)
+    if np.count_nonzero(reduced.objective) > 1:
+        # With one variable left, every model ends at a bound of the objective.
+        stated = stated or states_optimum(reduced, solution)
     return stated or leaves_no_choice(program, solution, time_limit)
 
 
