@@ -15,7 +15,7 @@ from evaluator_programs import random_program
 from glm_ppo_utils.evaluator import Evaluator, LinearProgram, format_lp
 from glm_ppo_utils.evaluator.canonical_form import canonical, simplify
 from glm_ppo_utils.evaluator.certificate import prove_equal
-from glm_ppo_utils.evaluator.rewrites import EDITS, EQUIVALENT, add_row, spell
+from glm_ppo_utils.evaluator.rewrites import EDITS, EQUIVALENT, add_column, add_row, spell
 from glm_ppo_utils.evaluator.solver import solve
 
 EVALUATOR = Evaluator(cache_size=100)
@@ -206,12 +206,72 @@ def check_reduction(random: Random) -> str:
     return "unbounded"
 
 
+def unused_column(program: LinearProgram, random: Random) -> LinearProgram | None:
+    return add_column(program, "unused", 0.0) if "unused" not in program.names else None
+
+
+def constant_as_variable(program: LinearProgram, random: Random) -> LinearProgram | None:
+    """The constant of the objective as the cost of a variable that is 1."""
+    if not program.offset or "one" in program.names:
+        return None
+    changed = add_column(program, "one", 1.0)
+    changed.objective[-1], changed.upper[-1] = program.offset, 1.0
+    return replace(changed, offset=0.0)
+
+
+def split_variable(program: LinearProgram, random: Random) -> LinearProgram | None:
+    """Two variables for one that has no upper bound."""
+    open_columns = np.flatnonzero(np.isinf(program.upper))
+    if not len(open_columns) or "part" in program.names:
+        return None
+    j = int(random.choice(open_columns.tolist()))
+    changed = add_column(program, "part", 0.0)
+    changed.objective[-1], changed.integer[-1] = program.objective[j], program.integer[j]
+    changed.matrix[:, -1] = program.matrix[:, j]
+    return changed
+
+
+def second_name(program: LinearProgram, random: Random) -> LinearProgram | None:
+    """Another variable that equals one, in its place in the objective."""
+    if "alias" in program.names or (program.lower < 0).any():
+        return None
+    j = random.randrange(len(program.names))
+    changed = add_column(program, "alias", 0.0)
+    changed.objective[[j, -1]] = 0.0, program.objective[j]
+    row = np.zeros(len(changed.names))
+    row[[j, -1]] = 1.0, -1.0
+    return add_row(changed, row, 0.0, 0.0)
+
+
+def bounded_total(program: LinearProgram, random: Random) -> LinearProgram | None:
+    """A variable for a row's left side, with the row's right side as its bound."""
+    rows = np.flatnonzero((program.matrix != 0).sum(axis=1) > 1)
+    if not len(rows) or "sum" in program.names:
+        return None
+    i = int(random.choice(rows.tolist()))
+    row = program.matrix[i]
+    changed = add_column(program, "sum", program.row_lower[i])
+    changed.upper[-1] = program.row_upper[i]
+    changed = changed.keep_rows(np.arange(len(program.matrix)) != i)
+    return add_row(changed, np.append(row, -1.0), 0.0, 0.0)
+
+
+MORE_EQUIVALENT = {
+    **EQUIVALENT,
+    "a column that nothing uses": unused_column,
+    "a constant as a variable": constant_as_variable,
+    "a variable split in two": split_variable,
+    "a second name for a variable": second_name,
+    "a total with bounds": bounded_total,
+}
+
+
 def check_equivalent(random: Random) -> str:
     """Rewrites in sequence, spelled in a random way, keep the score at 1."""
     program = random_program(random)
-    changed, names = program, random.choices(list(EQUIVALENT), k=random.randint(1, 5))
+    changed, names = program, random.choices(list(MORE_EQUIVALENT), k=random.randint(1, 5))
     for name in names:
-        changed = EQUIVALENT[name](changed, random) or changed
+        changed = MORE_EQUIVALENT[name](changed, random) or changed
     text = spell(changed, random)
     score = EVALUATOR.score(text, format_lp(program))
     assert score.reward == 1.0, (names, score, text, format_lp(program))

@@ -277,6 +277,14 @@ def test_an_optimum_typed_in_by_a_detour(answer):
     assert EVALUATOR.score(answer, THREE).reward <= 0.2
 
 
+def test_an_optimum_that_follows_is_not_typed_in():
+    """Elimination leaves one variable, and then every bound of it is the optimum of something."""
+    reference = lp("min 3 x + 7 y", "x + y = 15, x - y <= 3")
+    score = EVALUATOR.score(lp("min 3 x + 7 y", "x + y = 15, x - y <= 3", "x"), reference)
+    assert score.objective_matches and score.graph_distance == 1
+    assert score.reward == pytest.approx(0.05 + 0.55 * score.similarity**4)
+
+
 # -- size
 
 

@@ -138,8 +138,8 @@ def merge_columns(program: LinearProgram) -> LinearProgram:
     first = np.argmax(matrix != 0, axis=0)
     sign = np.sign(matrix[first, np.arange(len(first))])
     (ids,) = value_classes(matrix * sign)
-    alike = groups(np.vstack([ids, program.integer]).T).values()
     proper = (program.lower <= program.upper) & (sign != 0)
+    alike = groups(np.vstack([ids, program.integer, proper]).T).values()
     merged = [columns for columns in alike if len(columns) > 1 and proper[columns].all()]
     if not merged:
         return program
@@ -195,20 +195,21 @@ def _drop_implied_rows(program: LinearProgram) -> LinearProgram:
 
 
 def _drop_known(program: LinearProgram) -> LinearProgram:
-    """Put in the value of variables whose bounds leave one; drop those that nothing uses.
+    """Drop variables that nothing uses; put in the value of those whose bounds leave one.
 
-    If that is all of them, they stay: a program is more than its optimum.
-    An unused variable with bounds of its own stays: somebody meant something by them.
+    If all have one value they stay: a program is more than its optimum. An unused variable with
+    bounds of its own stays too: somebody meant something by them.
     """
+    if unused(program).any():
+        return program.keep_columns(~unused(program))
     fixed = program.lower == program.upper
-    known = fixed | unused(program)
-    if not known.any() or known.all():
+    if not fixed.any() or fixed.all():
         return program
-    value = np.where(fixed, program.lower, 0.0)[known]
-    shift = program.matrix[:, known] @ value
+    value = program.lower[fixed]
+    shift = program.matrix[:, fixed] @ value
     return replace(
-        program.keep_columns(~known),
-        offset=float(_sum(program.offset, program.objective[known] @ value)),
+        program.keep_columns(~fixed),
+        offset=float(_sum(program.offset, program.objective[fixed] @ value)),
         row_lower=_sum(program.row_lower, -shift),
         row_upper=_sum(program.row_upper, -shift),
     )

@@ -38,7 +38,8 @@ from glm_ppo_utils.evaluator.program import (
 )
 from glm_ppo_utils.evaluator.solver import OPTIONS, Solution, solve
 
-# Rows that may be tried for one answer, iterations for one of them, branch and bound for how many.
+# Rows that may be tried in one direction, iterations for each, for how many branch and bound is
+# tried, and its nodes for each.
 MAX_ROWS = 300
 MAX_ITERATIONS = 5_000
 MAX_BRANCHINGS = 20
@@ -105,18 +106,16 @@ def prove_equal(
         return None
     if len(y) and (mine.matrix @ y[pairs[:, 1]] > mine.right + POINT_TOLERANCE).any():
         return None
-    lost, extra = missing(mine, theirs, p), missing(theirs, mine, q)
     goals = objective_gap(p, q)
     if len(goals.right) and goals.matrix.size == 0:
         return None
-    if len(lost.right) + len(extra.right) + len(goals.right) > MAX_ROWS:
-        return None
     found = []
-    for program, rows, what in (
-        (p, lost, "{} follows"),
-        (q, extra, "the extra constraint {} follows"),
-        (q, goals, "{} follows"),
+    for program, have, want, what in (
+        (p, mine, theirs, "{} follows"),
+        (q, theirs, mine, "the extra constraint {} follows"),
+        (q, theirs, goals, "{} follows"),
     ):
+        rows = missing(have, want, program)
         reasons = prove(program, rows)
         if reasons is None:
             return None
@@ -128,9 +127,9 @@ def prove_equal(
 
 def has_two_points(program: LinearProgram, solution: Solution) -> bool:
     """Whether more than one point is feasible; of one point every program is equivalent."""
-    if solution.status == "unbounded":
+    if solution.status == "unbounded" or len(feasible_neighbours(program, solution)):
         return True
-    directions = [program.cost, *np.eye(len(program.names))[:20]]
+    directions = [program.cost, *np.eye(len(program.names))[:5]]
     for direction in directions:
         ends = [
             solve(replace(program, objective=direction, offset=0.0, maximize=maximize))
@@ -142,6 +141,18 @@ def has_two_points(program: LinearProgram, solution: Solution) -> bool:
             if ends[0].objective - ends[1].objective > POINT_TOLERANCE:
                 return True
     return False
+
+
+def feasible_neighbours(program: LinearProgram, solution: Solution) -> Floats:
+    """Feasible points that differ from the solution in one variable, ``[points, variables]``."""
+    step = np.where(program.integer, 1.0, 1e-3)
+    x = np.array(solution.x).reshape(-1, len(step))
+    x = np.where(program.integer, np.round(x), x)
+    points = np.vstack([x + np.diag(step), x - np.diag(step)]) if len(x) else x
+    rows = points @ program.matrix.T
+    inside = ((points >= program.lower) & (points <= program.upper)).all(axis=1)
+    inside &= ((rows >= program.row_lower) & (rows <= program.row_upper)).all(axis=1)
+    return points[inside]
 
 
 # -- the same variables on both sides
@@ -190,9 +201,8 @@ def inequalities(program: LinearProgram) -> Inequalities:
     eye = np.eye(len(program.names))
     matrix = np.vstack([program.matrix, -program.matrix, eye, -eye])
     right = np.concatenate([program.row_upper, -program.row_lower, program.upper, -program.lower])
-    keep = right < np.inf
+    keep = (right < np.inf) & matrix.any(axis=1)  # a feasible point keeps rows without variables
     size = np.abs(matrix[keep]).max(axis=1, initial=0.0)
-    size[size == 0] = 1.0
     return Inequalities(matrix[keep] / size[:, None] + 0.0, right[keep] / size)
 
 
@@ -232,6 +242,8 @@ def prove(program: LinearProgram, rows: Inequalities) -> list[str] | None:
     """Why each inequality holds at every feasible point of the program; None if one may not."""
     if not len(rows.right):
         return []
+    if len(rows.right) > MAX_ROWS:
+        return None
     highs = _prover()
     highs.setOptionValue("time_limit", highs.getRunTime() + TIME_LIMIT)
     load(highs, program, np.zeros_like(program.integer))

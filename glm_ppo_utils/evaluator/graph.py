@@ -70,6 +70,8 @@ MAX_ROUNDS = 8
 AT_ONCE = 500_000
 EXACT_WORK = 5_000_000
 ROW_WORK = 10_000_000
+# Permutations that are tried before all others, those with the cheapest variables.
+FIRST = 6
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,10 @@ def match(candidate: LinearProgram, reference: LinearProgram) -> Matching:
     work = math.factorial(min(variables, 12)) * rows**2 * (variables + 1)
     exact = variables <= EXACT_VARIABLES and work <= EXACT_WORK
     if exact and work <= AT_ONCE:
-        matching = best_of(p, q, by_name[None])
-        if matching.distance == 0:
-            return matching
+        if variables > 2 and set(candidate.names) == set(reference.names):
+            matching = best_of(p, q, by_name[None])
+            if matching.distance == 0:
+                return matching
         return best_of(p, q, by_name[all_permutations(variables)])
     units = unit_rows(p, q)
     matching = match_under(p, q, units, by_name)
@@ -218,16 +221,19 @@ def best_of(p: Graph, q: Graph, columns: Ints) -> Matching:
     fixed = objective.min(axis=0) + variable_costs(p, q)[each, columns].sum(axis=1)
     best: tuple[int, int] | None = None
     at_once = max(1, AT_ONCE // (len(p.rows) ** 2 * p.rows.shape[1] + 1))
-    for start in range(0, len(columns), at_once):
-        piece = slice(start, start + at_once)
+    # The rows add to the fixed costs: permutations that can't win any more are skipped.
+    order, start = np.argsort(fixed, kind="stable"), 0
+    while start < len(order) and (best is None or fixed[order[start]] <= best[0]):
+        piece = order[start : start + (min(FIRST, at_once) if best is None else at_once)]
+        start += len(piece)
         rows, scales = row_costs(p, q, columns[piece])
-        # Every row costs at least its cheapest partner: permutations that can't win are skipped.
+        # Every row costs at least its cheapest partner.
         bound = fixed[piece] + rows.min(axis=2, initial=10**6).sum(axis=1)
         for k in np.argsort(bound, kind="stable").tolist():
             if best is not None and bound[k] > best[0]:
                 break
             i, partners = linear_sum_assignment(rows[k])
-            total = (int(fixed[start + k] + rows[k][i, partners].sum()), start + k)
+            total = (int(fixed[piece[k]] + rows[k][i, partners].sum()), int(piece[k]))
             if best is None or total < best:
                 best, matched, factors = total, partners, scales[k][i, partners]
     assert best is not None

@@ -75,7 +75,7 @@ class _Parser:
             raise TooLarge(problem, "characters")
         self.text, self.limits = text.removeprefix("\ufeff"), limits
         self.tokens = tokenize(self.text)
-        self.at = 0
+        self.move(0)
         self.columns: dict[str, int] = {}
         self.nonzeros = 0
         self.rows: list[tuple[str, dict[int, float], float, float]] = []
@@ -101,20 +101,20 @@ class _Parser:
         found = f"`{token.value}`" if token.value.strip() else token.kind.replace("_", " ")
         return self.error(f"expected {what}, found {found}", token.start)
 
-    @property
-    def token(self) -> Token:
-        return self.tokens[self.at]
+    def move(self, at: int) -> None:
+        """Look at the token in that place."""
+        self.at, self.token = at, self.tokens[at]
 
     def is_keyword(self, *values: str) -> bool:
         return self.token.kind == "keyword" and self.token.value in values
 
     def skip_newlines(self) -> None:
         while self.token.kind == "newline":
-            self.at += 1
+            self.move(self.at + 1)
 
     def take(self) -> Token:
         token = self.token
-        self.at += 1
+        self.move(self.at + 1)
         return token
 
     # -- grammar
@@ -288,7 +288,7 @@ class _Parser:
             if not one_line:
                 self.skip_newlines()
             return Expression(constants=[(sign or 1.0) * math.inf])
-        self.at = start
+        self.move(start)
         return self.expression(one_line)
 
     def operator(self) -> str:

@@ -43,13 +43,12 @@ PIECE = rf"(?:{INSIDE}|{GROUP})+"
 NAME = rf"""[^\W\d](?:\w|[.\#@~?|$&!%'"](?=\w)|\[{PIECE}\]|\({PIECE}\)|\{{{PIECE}\}})*"""
 TOKEN = re.compile(
     rf"""
-    (?:[^\S\n]|\\[^\n]*)*  # spaces and comments, then one of
+    (?:[^\S\n]+|\\[^\n]*)*  # spaces and comments, then one of
     (?:
       (?P<newline>\n)
-    | (?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)
-    | (?P<keyword>((?:subject|such)[^\S\n]+(?:to|that)\b|s\.t\.(?!\w)|st\.(?!\w))(?:[^\S\n]*:)?)
-    | (?P<label>{NAME}[^\S\n]*:)
-    | (?P<name>{NAME})
+    | (?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
+    | (?P<keyword>(?i:(?:subject|such)[^\S\n]+(?:to|that)\b|s\.t\.(?!\w)|st\.(?!\w))(?:[^\S\n]*:)?)
+    | (?P<name>{NAME})(?P<label>[^\S\n]*:)?
     | (?P<operator><=|>=|=<|=>|==|<|>|=)
     | (?P<unknown>->|//)
     | (?P<sign>[+-])
@@ -58,7 +57,7 @@ TOKEN = re.compile(
     | (?P<other>.)
     )
     """,
-    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+    re.VERBOSE | re.DOTALL,
 )
 HINTS = {
     **dict.fromkeys("*×·⋅∗", "write a coefficient before its variable, with no sign between them"),
@@ -201,7 +200,8 @@ def tokenize(text: str) -> list[Token]:
     exponents: dict[str, Token] = {}
     for match in TOKEN.finditer(text):
         kind = match.lastgroup or ""
-        value, start = match.group(kind), match.start(kind)
+        named = "name" if kind == "label" else kind
+        value, start = match[named], match.start(named)
         if kind == "number":
             if not value.isdecimal() and "e" in value.lower():
                 exponents["e" + value.lower().split("e")[1]] = Token(kind, value, start)
@@ -216,7 +216,6 @@ def tokenize(text: str) -> list[Token]:
                     problem = f"`{before.value}{value}` is neither a number nor a name: "
                     raise error_at(text, f"{problem}numbers have no `_`", before.start)
         elif kind == "label":
-            value = value[:-1].rstrip()
             keyword = KEYWORDS.get(value.lower())
             if keyword in SECTIONS:
                 kind, value = "keyword", keyword

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from glm_ppo_utils.evaluator.canonical_form import eliminate, merge_columns, simplify
-from glm_ppo_utils.evaluator.certificate import has_two_points, prove_equal
+from glm_ppo_utils.evaluator.certificate import feasible_neighbours, has_two_points, prove_equal
 from glm_ppo_utils.evaluator.differences import list_differences
 from glm_ppo_utils.evaluator.graph import Matching, match, size
 from glm_ppo_utils.evaluator.lp_format import (
@@ -109,7 +109,7 @@ class Reference:
         simple = simplify(program)
         reduced = eliminate(simple)
         solution = solve(program, time_limit)
-        stated = states_optimum(simple, solution) or states_optimum(reduced, solution)
+        stated = types_in_optimum(program, simple, reduced, solution, time_limit)
         return cls(program, simple, reduced, solution, size(reduced), stated)
 
     @cached_property
@@ -224,11 +224,21 @@ def reduced_distances(
     found = []
     if reduced is not simple or reference.reduced is not reference.simple:
         found.append(match(reduced, reference.reduced).distance)
-    if len(reduced.names) > len(reference.reduced.names):
-        merged = merge_columns(reduced)
-        if merged is not reduced:
-            found.append(match(eliminate(simplify(merged)), reference.reduced).distance)
+    before, after = reference.simple, reference.reduced
+    if len(simple.names) > len(before.names) or len(reduced.names) > len(after.names):
+        theirs = [after, *merged_forms(before, after)]
+        for form in merged_forms(simple, reduced):
+            found += [match(form, other).distance for other in theirs]
     return found
+
+
+def merged_forms(simple: LinearProgram, reduced: LinearProgram) -> list[LinearProgram]:
+    """Canonical forms with one variable for those that occur as a sum only, early or late."""
+    early, late = merge_columns(simple), merge_columns(reduced)
+    if early is simple and late is reduced:
+        return []
+    forms = [late, merge_columns(eliminate(simplify(early)))]
+    return [eliminate(simplify(form)) for form in forms]
 
 
 def certify(
@@ -292,7 +302,10 @@ def types_in_optimum(
     time_limit: float = 2.0,
 ) -> bool:
     """Whether a program, in any of its forms, was written from its optimum."""
-    stated = states_optimum(simple, solution) or states_optimum(reduced, solution)
+    stated = states_optimum(simple, solution)
+    if np.count_nonzero(reduced.objective) > 1:
+        # With one variable left, every model ends at a bound of the objective.
+        stated = stated or states_optimum(reduced, solution)
     return stated or leaves_no_choice(program, solution, time_limit)
 
 
@@ -322,10 +335,8 @@ def states_optimum(program: LinearProgram, solution: Solution) -> bool:
 
 def leaves_no_choice(program: LinearProgram, solution: Solution, time_limit: float) -> bool:
     """Whether the objective has one value only, so that the optimum is stated by the rows."""
-    corner = np.where(np.isfinite(program.lower), program.lower, 0.0)
-    rows = program.matrix @ corner
-    feasible = (rows >= program.row_lower).all() and (rows <= program.row_upper).all()
-    if feasible and program.objective @ corner + program.offset != solution.objective:
+    near = feasible_neighbours(program, solution) @ program.objective + program.offset
+    if (np.abs(near - (solution.objective or 0.0)) > 1e-6).any():
         return False
     turned = solve(replace(program, maximize=not program.maximize), time_limit)
     if solution.objective is None or turned.objective is None:
