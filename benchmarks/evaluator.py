@@ -1,9 +1,9 @@
 """How fast the evaluator is, beside the ways it replaces, on one core.
 
     python benchmarks/evaluator.py
-    python benchmarks/evaluator.py --out notebooks/runs/evaluator_speed.csv
+    python benchmarks/evaluator.py --out notebooks/runs
 
-Writes the rates to a CSV file and prints the rest. Time is processor time, so that other processes
+Writes the rates to ``build/runs/evaluator_speed.csv``, or into ``--out``, and prints the rest. Time is processor time, so that other processes
 on the machine do little to it; each rate is the median of the rounds.
 """
 
@@ -211,9 +211,10 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3, help="of the rates (3)")
     parser.add_argument("--only-rates", action="store_true", help="no distances, no growth")
-    parser.add_argument("--out", type=Path, default=Path("build/evaluator_speed.csv"))
+    parser.add_argument("--out", type=Path, default=Path("build/runs"), help="folder (build/runs)")
     settings = parser.parse_args()
-    compare_rates(settings.rounds, settings.out)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    compare_rates(settings.rounds, settings.out / "evaluator_speed.csv")
     if not settings.only_rates:
         compare_distances()
         growth()

@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=100, help="generated problems (100)")
     parser.add_argument("--seed", type=int, default=5, help="of the problems (5)")
     parser.add_argument("--nl4opt", type=Path, help="the references of this file instead")
-    parser.add_argument("--out", type=Path, default=Path("build/evaluator_verdicts.csv"))
+    parser.add_argument("--out", type=Path, default=Path("build/runs"), help="folder (build/runs)")
     settings = parser.parse_args()
     problems = (
         load_nl4opt(settings.nl4opt)
@@ -102,10 +102,11 @@ def main() -> None:
         [{"kind": k, **{j: called_same[k, j] for j in judges}} for k in ("equivalent", "different")]
     )
     print(table.to_string(index=False))
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    settings.out.mkdir(parents=True, exist_ok=True)
     source = "NL4Opt" if settings.nl4opt else f"{len(problems)} generated, seed {settings.seed}"
     table = table.assign(problems=source, device=f"{platform.machine()} CPU", date=date.today())
-    table.to_csv(settings.out, index=False)
+    name = "evaluator_verdicts_nl4opt.csv" if settings.nl4opt else "evaluator_verdicts.csv"
+    table.to_csv(settings.out / name, index=False)
 
 
 if __name__ == "__main__":
