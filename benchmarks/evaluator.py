@@ -3,8 +3,9 @@
     python benchmarks/evaluator.py
     python benchmarks/evaluator.py --out notebooks/runs
 
-Writes the rates to ``build/runs/evaluator_speed.csv``, or into ``--out``, and prints the rest. Time is processor time, so that other processes
-on the machine do little to it; each rate is the median of the rounds.
+Writes the rates to ``build/runs/evaluator_speed.csv``, or into ``--out``, and prints the rest. Time
+is processor time, so that other processes on the machine do little to it; each rate is the median
+of the rounds.
 """
 
 import argparse
@@ -158,7 +159,6 @@ def compare_rates(rounds: int, out: Path) -> None:
     table = table.rename_axis("way").reset_index()
     print(table.round(2).to_string(index=False))
     print(f"evaluator / objective only, by round: {ratios.iloc[:, 2].round(3).tolist()}")
-    out.parent.mkdir(parents=True, exist_ok=True)
     table = table.assign(device=f"{platform.machine()} CPU", date=date.today())
     table.to_csv(out, index=False, float_format="%.4g")
 
