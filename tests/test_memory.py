@@ -256,7 +256,7 @@ def test_advice_names_the_knobs_of_fine_tuning(tiny_folder, tmp_path):
 
 @pytest.mark.slow
 def test_the_command_passes_the_advice_on(base_folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("glm_ppo_utils.__main__.PPORun.rollout", full)
+    monkeypatch.setattr("glm_ppo_utils.ppo.PPORun.rollout", full)
     monkeypatch.setenv("GLM_PPO_QUICK", "1")
     more = ["--eval-every=0", "--quiet", f"--out={tmp_path / 'run'}"]
     assert main(["train", "--profile=tiny", f"--policy={base_folder}", *more]) == 1
@@ -305,7 +305,7 @@ def test_train_with_random_weights_needs_no_checkpoint(tmp_path, monkeypatch, ca
     monkeypatch.setenv("GLM_PPO_QUICK", "1")
     thin = {k: v for k, v in SIZES.items() if k not in ("num_layers", "seq_length")}
     monkeypatch.setattr(
-        "glm_ppo_utils.__main__.published_config",
+        "glm_ppo_utils.chatglm.published_config",
         lambda name, **sizes: published_config(name, **thin, padded_vocab_size=1400, **sizes),
     )
     assert PROFILES["chatglm3-6b"].ppo.gradient_checkpointing
