@@ -78,6 +78,7 @@ def check_texts(texts: list[str], edits: dict, random: Random) -> None:
                     assert score.reward <= 0.6
 
 
+@pytest.mark.slow
 def test_nl4opt_references(nl4opt_path):
     check_texts(nl4opt_texts(nl4opt_path), EDITS, Random(13))
 

@@ -236,6 +236,7 @@ def check_hacks(evaluator, reference):
     assert evaluator.score(answer, reference).reward <= 0.06, answer
 
 
+@pytest.mark.slow
 def test_reward_hacks_on_nl4opt(evaluator, nl4opt_path):
     for text in nl4opt_texts(nl4opt_path):
         check_hacks(evaluator, text)
