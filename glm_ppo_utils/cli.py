@@ -67,6 +67,7 @@ def train(options: TrainOptions) -> int:
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
+    from glm_ppo_utils.chatglm import check_checkpoint
     from glm_ppo_utils.ppo import PPORun
     from glm_ppo_utils.rollout import RewardError
 
@@ -76,6 +77,9 @@ def train(options: TrainOptions) -> int:
         evaluator = Evaluator(options.workers)
         reward = evaluator if options.reward is None else _function(options.reward)
         grader = reward if options.judge_by_reward else evaluator
+        source = options.policy or profile.checkpoint
+        if source is not None and options.weights == "checkpoint":
+            check_checkpoint(source, profile.revision)  # before thousands of problems are made
         problems, heldout = _problems(options, profile)
         if evaluator in (reward, grader):
             _check_references(evaluator, [*problems, *heldout])
