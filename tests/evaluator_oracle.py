@@ -13,8 +13,9 @@ import numpy as np
 from evaluator_programs import random_program
 
 from glm_ppo_utils.evaluator import Evaluator, LinearProgram, format_lp
-from glm_ppo_utils.evaluator.canonical_form import canonical, simplify
+from glm_ppo_utils.evaluator.canonical_form import canonical, merge_columns, simplify
 from glm_ppo_utils.evaluator.certificate import prove_equal
+from glm_ppo_utils.evaluator.reward import Reference
 from glm_ppo_utils.evaluator.rewrites import EDITS, EQUIVALENT, add_column, add_row, spell
 from glm_ppo_utils.evaluator.solver import solve
 
@@ -267,9 +268,21 @@ MORE_EQUIVALENT = {
 
 
 def check_equivalent(random: Random) -> str:
-    """Rewrites in sequence, spelled in a random way, keep the score at 1."""
+    """Rewrites in sequence, spelled in a random way, keep the score at 1.
+
+    Left out are programs with one feasible point, of which little is left to compare, and those in
+    which two variables already stand for their sum or difference: split further, it is ambiguous
+    which belong together.
+    """
     program = random_program(random)
+    reference = Reference.of(program)
+    if reference.solution.status == "optimal" and not reference.can_certify:
+        return "one point"
+    if any(merge_columns(form) is not form for form in (reference.simple, reference.reduced)):
+        return "a sum"
     changed, names = program, random.choices(list(MORE_EQUIVALENT), k=random.randint(1, 5))
+    if "a second name for a variable" in names:  # a half with a name of its own is no half
+        names = [name for name in names if name != "a variable split in two"]
     for name in names:
         changed = MORE_EQUIVALENT[name](changed, random) or changed
     text = spell(changed, random)
