@@ -247,6 +247,7 @@ class Equations(NamedTuple):
 
 
 def equations_of(program: LinearProgram) -> Equations:
+    """The equations of a program, and what each says of its variables."""
     rows = np.flatnonzero(program.row_lower == program.row_upper)
     matrix, right = program.matrix[rows], program.row_upper[rows]
     used = matrix != 0

@@ -113,6 +113,7 @@ def value_text(what: str, where: str, mine: float, right: float) -> str:
 def objective_differences(
     p: LinearProgram, q: LinearProgram, matching: Matching, names: list[str]
 ) -> Iterator[Difference]:
+    """What to change in the sense, the coefficients and the constant of the objective."""
     if matching.negated:
         worse, better = ("maximised", "minimised") if p.maximize else ("minimised", "maximised")
         yield Difference("objective sense", f"the objective should be {better}, not {worse}")
@@ -137,6 +138,7 @@ def objective_differences(
 def row_differences(
     p: LinearProgram, q: LinearProgram, matching: Matching, names: list[str]
 ) -> Iterator[Difference]:
+    """Rows that are missing or too many, and what to change in the others."""
     for i, k in enumerate(matching.rows.tolist()):
         if k >= len(q.matrix):
             edits = 2 + np.count_nonzero(p.matrix[i])
@@ -201,6 +203,7 @@ def label_differences(
 def variable_differences(
     p: LinearProgram, q: LinearProgram, matching: Matching, names: list[str]
 ) -> Iterator[Difference]:
+    """Variables that are missing or too many, and what to change in the bounds of the others."""
     for j, k in enumerate(matching.columns.tolist()):
         if j >= len(p.names):
             edits = 1 + int(q.lower[k] != 0) + int(q.upper[k] != np.inf) + int(q.integer[k])
@@ -215,6 +218,7 @@ def variable_differences(
 
 
 def bound_differences(p: LinearProgram, q: LinearProgram, j: int, k: int) -> Iterator[Difference]:
+    """What to change in the bounds and the integrality of variable ``j`` of ``p``."""
     name = p.names[j]
     mine = format_bound(name, p.lower[j], p.upper[j])
     right = format_bound(name, q.lower[k], q.upper[k])

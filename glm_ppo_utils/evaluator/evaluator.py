@@ -193,7 +193,13 @@ def is_nan(value: object) -> bool:
 
 
 def choose(row: int, reference: Source | None, optimum: float | None) -> Source | Optimum:
-    """What a response is judged by: its reference, or else its optimum."""
+    """What a response is judged by: its reference, or else its optimum.
+
+    Raises
+    ------
+    ValueError
+        If the row has neither, or an optimum that is not a finite number.
+    """
     if reference is not None and not is_nan(reference):
         return reference
     if optimum is None or is_nan(optimum):

@@ -42,7 +42,7 @@ from functools import lru_cache
 from itertools import permutations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+from scipy.optimize import linear_sum_assignment
 
 from glm_ppo_utils.evaluator.program import (
     Floats,

@@ -150,8 +150,8 @@ def extract_lp(response: str, limits: Limits | None = None) -> str:
 
     Raises
     ------
-    LPError
-        If the response is too long to look at.
+    TooLarge
+        An `LPError`, if the response is too long to look at.
     """
     most = (limits or Limits()).response
     if len(response) > most:

@@ -57,7 +57,15 @@ def as_path(source: str | Path) -> Path | None:
 
 
 def read_mps(path: Path, limits: Limits) -> LinearProgram:
-    """Read an MPS file; raises ValueError if it is none, or not linear."""
+    """Read an MPS file.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or is not linear.
+    TooLarge
+        If it is larger than the limits.
+    """
     highs = highspy.Highs()
     highs.setOptionValue("output_flag", False)
     if highs.readModel(str(path)) == highspy.HighsStatus.kError:

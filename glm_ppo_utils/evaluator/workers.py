@@ -133,6 +133,13 @@ class Worker:
         return judge, response, id(goal), data, forget, settings
 
     def start(self) -> None:
+        """Start a process, which has read no reference yet.
+
+        Raises
+        ------
+        RuntimeError
+            If it ends before it is ready.
+        """
         self.goals.clear()
         self.goal_bytes = 0
         self.connection, theirs = Pipe()
@@ -164,6 +171,7 @@ class Worker:
             raise RuntimeError("a worker process did not start: see the message above this one")
 
     def kill(self) -> None:
+        """End the process, if there is one, and wait until it is gone."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
