@@ -16,6 +16,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_callback import PrinterCallback
 
 from glm_ppo_utils import atomic
 from glm_ppo_utils.chatglm import refuse_float16
@@ -114,6 +115,8 @@ def train_sft(
         data_collator=LeftPad(tokenizer),
         optimizers=(muon_and_adamw(model, settings) if settings.muon_lr else None, None),
     )
+    if not progress:
+        trainer.remove_callback(PrinterCallback)  # which takes the bar's place
     probed = _Probe(probe or (lambda _: {}))
     if probe:
         trainer.add_callback(probed)

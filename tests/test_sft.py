@@ -151,6 +151,13 @@ def test_a_response_that_never_ends_is_cut(tiny_folder, tokenizer):
     assert all(1 <= len(r.response) <= 3 for r in rollouts)
 
 
+@pytest.mark.slow
+def test_without_progress_nothing_is_printed(tiny_folder, tokenizer, tmp_path, capsys):
+    model, few = load_policy(tiny_folder), replace(FAST, steps=10, eval_every=5)
+    train_sft(model, tokenizer, PAIRS, [], few, tmp_path, progress=False)
+    assert capsys.readouterr().out == ""
+
+
 def test_nothing_to_train_on_is_a_clear_error(tiny_folder, tokenizer, tmp_path):
     with pytest.raises(ValueError, match="no demonstrations"):
         train_sft(load_policy(tiny_folder), tokenizer, [], [], FAST, tmp_path)
