@@ -20,9 +20,15 @@ from typing import TYPE_CHECKING, Any
 from glm_ppo_utils import __version__
 from glm_ppo_utils.errors import BadInput
 from glm_ppo_utils.evaluator import Evaluator, Score
-from glm_ppo_utils.options import EvaluateOptions, ScoreOptions, SFTOptions, TrainOptions, parse
+from glm_ppo_utils.options import (
+    EvaluateOptions,
+    ScoreOptions,
+    SFTOptions,
+    TrainOptions,
+    parse,
+)
 from glm_ppo_utils.problems import Problem, load_problems
-from glm_ppo_utils.profiles import Profile, get_profile
+from glm_ppo_utils.profiles import Profile
 
 if TYPE_CHECKING:
     from glm_ppo_utils.ppo import PPORun
@@ -43,11 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         options = parse(argv)
-        if isinstance(options, TrainOptions):
-            return train(options)
-        if isinstance(options, EvaluateOptions):
-            return evaluate(options)
-        return score(options) if isinstance(options, ScoreOptions) else sft(options)
+        commands: dict[type, Callable[[Any], int]] = {
+            TrainOptions: train,
+            EvaluateOptions: evaluate,
+            ScoreOptions: score,
+            SFTOptions: sft,
+        }
+        return commands[type(options)](options)
     except BadInput as error:
         return _fail(error, 2)
     except KeyboardInterrupt:
@@ -72,7 +80,7 @@ def train(options: TrainOptions) -> int:
     from glm_ppo_utils.rollout import RewardError
 
     PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # picks this process's GPU
-    profile, settings = get_profile(options.profile), options.settings
+    profile, settings = options.chosen_profile(), options.settings
     with _input(OSError):
         evaluator = Evaluator(options.workers)
         reward = evaluator if options.reward is None else _function(options.reward)
@@ -137,7 +145,7 @@ def evaluate(options: EvaluateOptions) -> int:
     from glm_ppo_utils.chatglm import load_policy, load_tokenizer
     from glm_ppo_utils.rollout import respond
 
-    profile = get_profile(options.profile)
+    profile = options.chosen_profile()
     with _input(OSError):
         problems = _own(options.data, profile) or pipeline.heldout_problems(profile)
         problems = problems[: options.limit]
@@ -200,7 +208,7 @@ def sft(options: SFTOptions) -> int:
     """Supervised fine-tuning; the policy goes to ``options.out/policy``."""
     from glm_ppo_utils import pipeline
 
-    profile, seed = get_profile(options.profile), options.settings.seed
+    profile, seed = options.chosen_profile(), options.settings.seed
     knobs = replace(options.settings, seed=profile.sft.seed)
     if options.out is None and (options.data or knobs != profile.sft):
         raise BadInput(

@@ -7,7 +7,7 @@ import argparse
 import io
 from collections.abc import Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Literal, Union
@@ -16,7 +16,7 @@ import tyro
 import yaml
 
 from glm_ppo_utils.errors import BadInput
-from glm_ppo_utils.profiles import PROFILES, PPOSettings, SFTSettings, get_profile
+from glm_ppo_utils.profiles import PROFILES, PPOSettings, Profile, SFTSettings, get_profile
 
 File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
 Folder = Annotated[str | None, tyro.conf.arg(metavar="FOLDER")]
@@ -32,8 +32,15 @@ class ModelOptions:
     # Take options from this YAML or JSON file, such as the settings.json of a run, and let those of
     # the command line win. An option's name is written as here, with - or _.
     config: File = None
+    # Type of the weights; otherwise the profile's. bfloat16 is slow on most CPUs.
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
     # Show no progress bar.
     quiet: bool = False
+
+    def chosen_profile(self) -> Profile:
+        """The profile that was named, with the type that was asked for."""
+        profile = get_profile(self.profile)
+        return replace(profile, dtype=self.dtype) if self.dtype else profile
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from tiny_reward import letters
 from glm_ppo_utils import pipeline
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer
 from glm_ppo_utils.cli import main
+from glm_ppo_utils.errors import BadInput
 from glm_ppo_utils.evaluator import Evaluator
 from glm_ppo_utils.options import parse
 from glm_ppo_utils.ppo import PPORun, ResponseTrainer, read_jsonl
@@ -510,3 +511,11 @@ def test_score_does_not_wait_for_torch(data):
     done = subprocess.run([sys.executable, "-c", code], env=path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "1 answers" in done.stdout
+
+
+def test_the_type_of_the_weights_can_be_chosen():
+    command = ["evaluate", "--profile=chatglm3-6b"]
+    assert parse([*command, "--dtype=float32"]).chosen_profile().dtype == "float32"
+    assert parse(command).chosen_profile().dtype == "bfloat16"
+    with pytest.raises(BadInput, match="dtype"):
+        parse(["evaluate", "--profile=tiny", "--dtype=float8"])
