@@ -167,6 +167,28 @@ def test_missing_overlay_names_the_command(monkeypatch, tmp_path, capsys):
     assert "labs.versions install 4.42.4" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "packages"),
+    [
+        ("4.44.2", ["transformers==4.44.2"]),
+        ("4.48.3", ["transformers==4.48.3", "tokenizers==0.21.4", "peft==0.13.2"]),
+        ("deep_training", ["deep_training==0.3.0"]),
+    ],
+)
+def test_what_an_overlay_is_made_of(monkeypatch, tmp_path, name, packages):
+    monkeypatch.setenv("GLM_PPO_OVERLAYS", str(tmp_path))
+    commands = []
+
+    def run(command, **kwargs):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, stderr="")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    versions.install(name)
+    assert commands[0][-len(packages) :] == packages
+    assert "==" not in commands[0][-len(packages) - 1]
+
+
 def test_failed_install_leaves_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("GLM_PPO_OVERLAYS", str(tmp_path))
 

@@ -115,9 +115,10 @@ def install(transformers: str) -> Path:
     target = overlays_dir() / transformers
     if target.is_dir():
         return target
-    packages = [f"transformers=={transformers}", *_companions(transformers)]
     if transformers == GENUINE[0]:
         packages = [GENUINE[1]]
+    else:
+        packages = [f"transformers=={transformers}", *_companions(transformers)]
     # Without dependencies: the environment's own torch and numpy are what every version runs on.
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
     with atomic.replacing(target) as scratch:
