@@ -331,3 +331,11 @@ def test_set_up_stops_when_pip_fails(content):
     result = on_colab(content, pip="sys.exit(1)")
     assert result.returncode != 0 and "CalledProcessError" in result.stderr
     assert "[ok]" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "notebooks").glob("0*.ipynb")), ids=lambda p: p.stem
+)
+def test_no_bar_is_stored(path):
+    """A widget shows nothing without its kernel, and pages with one load code from elsewhere."""
+    assert "jupyter.widget" not in path.read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ The loop takes any policy with a value head and any reward function. It knows ne
 linear programs: in this series ``add_value_head`` provides the first and ``Evaluator`` the second.
 """
 
+import os
 import signal
 import threading
 import time
@@ -250,11 +251,11 @@ class PPORun:
 
     def _bar(self) -> tqdm:
         """The remaining steps, with a progress bar."""
-        # `disable` is only passed to hide the bar: its default is the variable TQDM_DISABLE.
-        hide = {} if self.progress and self.process == 0 else {"disable": True}
+        # Asked here, because tqdm's bar for notebooks does not look at this variable.
+        show = self.progress and self.process == 0 and not os.environ.get("TQDM_DISABLE")
         start, total = self.done, self.settings.steps
         steps = range(start, total)
-        return tqdm(steps, desc="PPO", initial=start, total=total, unit="step", **hide)
+        return tqdm(steps, desc="PPO", initial=start, total=total, unit="step", disable=not show)
 
     def _evaluate_if_due(self) -> None:
         """Evaluate if the settings ask for it now, unless ``eval.jsonl`` already has this step."""
