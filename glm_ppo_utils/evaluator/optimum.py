@@ -1,7 +1,7 @@
 """The grade of an answer where no reference model exists, only its optimal value.
 
-Two models can have the same optimum by chance: of 1,940 wrong models of NL4Opt problems 553 did. So
-the most that an answer can get here is what a compared model gets that is nearly right.
+Two models can have the same optimum by chance: of 726 wrong models of NL4Opt problems 176 did
+(`benchmarks/evaluator_verdicts.py`). So the most that an answer can get here is what a compared model gets that is nearly right.
 """
 
 from __future__ import annotations
