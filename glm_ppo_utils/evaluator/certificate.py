@@ -36,7 +36,7 @@ from glm_ppo_utils.evaluator.program import (
     close,
     value_classes,
 )
-from glm_ppo_utils.evaluator.solver import OPTIONS, Solution, solve
+from glm_ppo_utils.evaluator.solver import OPTIONS, Solution, pass_model, solve
 
 # Rows that may be tried in one direction, iterations for each, for how many branch and bound is
 # tried, and its nodes for each.
@@ -307,26 +307,9 @@ def dual_bound(highs: highspy.Highs, program: LinearProgram, row: Floats) -> tup
 
 def load(highs: highspy.Highs, program: LinearProgram, integer: Flags) -> None:
     """Give the solver a program without its objective."""
-    rows, columns = np.nonzero(program.matrix)
-    starts = np.searchsorted(rows, np.arange(len(program.matrix) + 1))
     highs.setOptionValue("presolve", "choose" if integer.any() else "off")
-    highs.passModel(
-        len(program.names),
-        len(program.matrix),
-        len(rows),
-        highspy.MatrixFormat.kRowwise.value,
-        highspy.ObjSense.kMaximize.value,
-        0.0,
-        np.zeros(len(program.names)),
-        program.lower,
-        program.upper,
-        program.row_lower,
-        program.row_upper,
-        starts.astype(np.int32),
-        columns.astype(np.int32),
-        program.matrix[rows, columns],
-        integer.astype(np.int32),
-    )
+    nothing = np.zeros(len(program.names))
+    pass_model(highs, program, highspy.ObjSense.kMaximize, nothing, 0.0, integer)
 
 
 def set_objective(highs: highspy.Highs, row: Floats) -> None:

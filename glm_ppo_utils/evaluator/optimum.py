@@ -1,7 +1,8 @@
 """The grade of an answer where no reference model exists, only its optimal value.
 
 Two models can have the same optimum by chance: of 726 wrong models of NL4Opt problems 176 did
-(`benchmarks/evaluator_verdicts.py`). So the most that an answer can get here is what a compared model gets that is nearly right.
+(`benchmarks/evaluator_verdicts.py`). So the most that an answer can get here is what a compared
+model gets that is nearly right.
 """
 
 from __future__ import annotations

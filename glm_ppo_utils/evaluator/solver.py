@@ -88,16 +88,37 @@ def solve(program: LinearProgram, time_limit: float = 2.0) -> Solution:
 def _run(
     highs: highspy.Highs, program: LinearProgram, objective: Floats, integer: Flags
 ) -> Solution:
+    sense = highspy.ObjSense.kMaximize if program.maximize else highspy.ObjSense.kMinimize
+    passed = pass_model(highs, program, sense, objective, program.offset, integer)
+    if passed == highspy.HighsStatus.kError or highs.run() == highspy.HighsStatus.kError:
+        return Solution("solver error")
+    status = STATUS.get(highs.getModelStatus(), "solver error")
+    if status != "optimal":
+        return Solution(status)
+    value = highs.getObjectiveValue()
+    if not np.isfinite(value):
+        return Solution("solver error")
+    return Solution("optimal", float(value), tuple(highs.getSolution().col_value))
+
+
+def pass_model(
+    highs: highspy.Highs,
+    program: LinearProgram,
+    sense: highspy.ObjSense,
+    objective: Floats,
+    offset: float,
+    integer: Flags,
+) -> highspy.HighsStatus:
+    """Give HiGHS the rows and bounds of a program, with another objective or integrality."""
     rows, columns = np.nonzero(program.matrix)
     starts = np.searchsorted(rows, np.arange(len(program.matrix) + 1))
-    sense = highspy.ObjSense.kMaximize if program.maximize else highspy.ObjSense.kMinimize
-    passed = highs.passModel(
+    return highs.passModel(
         len(program.names),
         len(program.matrix),
         len(rows),
         highspy.MatrixFormat.kRowwise.value,
         sense.value,
-        program.offset,
+        offset,
         objective,
         program.lower,
         program.upper,
@@ -108,15 +129,6 @@ def _run(
         program.matrix[rows, columns],
         integer.astype(np.int32),
     )
-    if passed == highspy.HighsStatus.kError or highs.run() == highspy.HighsStatus.kError:
-        return Solution("solver error")
-    status = STATUS.get(highs.getModelStatus(), "solver error")
-    if status != "optimal":
-        return Solution(status)
-    value = highs.getObjectiveValue()
-    if not np.isfinite(value):
-        return Solution("solver error")
-    return Solution("optimal", float(value), tuple(highs.getSolution().col_value))
 
 
 def _solver() -> highspy.Highs:
