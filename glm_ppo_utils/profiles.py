@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from typing import Literal
 
 from glm_ppo_utils.errors import BadInput
 
@@ -83,6 +84,13 @@ class PPOSettings:
         Responses sampled per PPO step.
     mini_batch_size : int
         Responses per optimiser step.
+    samples_per_problem : int
+        Responses to each problem of a batch; a batch of 128 with 4 has 32 problems.
+    baseline : {"value", "group"}
+        What a reward is compared with: "value" is what the value head predicts, "group" the mean
+        reward of the other responses to the same problem (REINFORCE leave-one-out, Ahmadian et al.
+        2024; GRPO, Shao et al. 2024, also counts the response itself). With "group" the value head
+        does not learn, and its knobs have no effect.
     epochs : int
         Passes over a batch. One pass over a large batch suits a policy that samples fast; where
         sampling is slow, more passes get more out of each response.
@@ -100,7 +108,7 @@ class PPOSettings:
         value warm-up, so that the last steps average out noise instead of adding to it. If a run is
         resumed with more steps, the rates fall more slowly from then on.
     value_coef : float
-        Weight of the value loss.
+        Weight of the value loss. Returns are in spreads of the reward; see `kl_coef`.
     clip : float
         How far the ratio of new to old probability may move from 1 before it is clipped.
     value_clip : float
@@ -112,12 +120,26 @@ class PPOSettings:
         short response: below 1, the errors of a value head that is still learning would enter every
         advantage.
     kl_coef : float
-        Coefficient of the KL penalty.
+        Coefficient of the KL penalty. Rewards are normalised by the mean and spread of all that
+        the run has seen, so that this is a price in spreads of the reward per nat, whatever the
+        reward function's scale.
     kl_target : float or None
         KL in nats per response that the coefficient is adapted towards (Ziegler et al. 2019,
         section 2.2); None keeps the coefficient fixed.
     max_grad_norm : float
-        Gradient norm above which a gradient is scaled down.
+        Gradient norm above which a gradient is scaled down; the policy's and the value head's are
+        measured apart.
+    replay : int
+        Supervised updates after each PPO step, on exact answers that the policy has sampled so far:
+        self-imitation (Oh et al. 2018). Most of what a sampled answer can teach is in the exact
+        ones, and PPO looks at each only once. 0 is plain PPO.
+    replay_batch_size : int
+        Answers per such update, at most `mini_batch_size`.
+    replay_lr : float
+        Adam's learning rate for these updates; it falls as the others do.
+    replay_reward : float
+        Reward from which on an answer is exact: 1 for the evaluator. The newest such answer to each
+        problem is kept.
     eval_every : int
         PPO steps between evaluations on held-out problems; 0 turns them off.
     eval_problems : int
@@ -154,6 +176,8 @@ class PPOSettings:
     steps: int = 50
     batch_size: int = 128
     mini_batch_size: int = 32
+    samples_per_problem: int = 1
+    baseline: Literal["value", "group"] = "value"
     epochs: int = 1
     max_new_tokens: int = 96
     policy_lr: float = 3e-4
@@ -168,6 +192,10 @@ class PPOSettings:
     kl_coef: float = 0.05
     kl_target: float | None = None
     max_grad_norm: float = 1.0
+    replay: int = 0
+    replay_batch_size: int = 8
+    replay_lr: float = 3e-4
+    replay_reward: float = 1.0
     eval_every: int = 25
     eval_problems: int = 200
     checkpoint_every: int = 25
@@ -178,8 +206,10 @@ class PPOSettings:
     def __post_init__(self) -> None:
         _require(self, "steps batch_size mini_batch_size epochs max_new_tokens", at_least=1)
         _require(self, "checkpoint_every rollout_batch_size", at_least=1)
-        _require(self, "value_warmup eval_every eval_problems", at_least=0)
-        _require(self, "policy_lr value_lr value_coef kl_coef", at_least=0)
+        _require(self, "samples_per_problem replay_batch_size", at_least=1)
+        _require(self, "value_warmup eval_every eval_problems replay", at_least=0)
+        _require(self, "policy_lr value_lr value_coef kl_coef replay_lr", at_least=0)
+        _require(self, "replay_reward", at_least=-math.inf)
         _require(self, "clip value_clip kl_target max_grad_norm", above=0)
         _require(self, "gamma lam lr_end", at_least=0, at_most=1)
         _require(self, "seed", at_least=0, at_most=LARGEST_SEED)
@@ -187,6 +217,23 @@ class PPOSettings:
             raise BadInput(
                 f"batch_size {self.batch_size} is not a multiple of mini_batch_size "
                 f"{self.mini_batch_size}; change one of them"
+            )
+        n = self.samples_per_problem
+        if self.batch_size % n:
+            raise BadInput(
+                f"batch_size {self.batch_size} is not a multiple of samples_per_problem {n}"
+            )
+        if self.baseline not in ("value", "group"):
+            raise BadInput(f"baseline is {self.baseline!r}; it must be 'value' or 'group'")
+        if self.baseline == "group" and n == 1:
+            raise BadInput(
+                "baseline 'group' compares the answers to a problem; set samples_per_problem to at "
+                "least 2"
+            )
+        if self.replay and self.replay_batch_size > self.mini_batch_size:
+            raise BadInput(
+                f"replay_batch_size {self.replay_batch_size} is above mini_batch_size "
+                f"{self.mini_batch_size}; lower it"
             )
 
     def memory_advice(self, phase: str) -> str:
@@ -197,6 +244,8 @@ class PPOSettings:
         if phase == "optimise":
             size = f"mini_batch_size (now {self.mini_batch_size})"
             return f"{_recompute(self)}lower {size} or {shorter}"
+        if phase == "replay":
+            return f"lower replay_batch_size (now {self.replay_batch_size})"
         return "the reward function needs less, or a GPU of its own"
 
 

@@ -172,6 +172,29 @@ def test_a_step_gives_the_statistics_of_trls_own_step(ragged, tokenizer, tmp_pat
         assert ours[name] == pytest.approx(theirs[name], abs=1e-4), name
 
 
+@pytest.mark.parametrize(("times", "plus"), [(100, 0), (0.01, 0), (1, 10), (1e30, 0)])
+def test_the_scale_of_the_reward_changes_nothing(tiny_folder, tokenizer, tmp_path, times, plus):
+    """Losses, KL and what is learnt; the log says on which scale the rewards were."""
+
+    def scaled(prompts, completions, **_):
+        return [times * r + plus for r in letters(prompts, completions)]
+
+    def trained(name, reward):
+        policy = policy_with_value_head("chatglm", tiny_folder, len(tokenizer))
+        settings = replace(SETTINGS, policy_lr=1e-3, kl_coef=0.2, eval_every=0)
+        run = PPORun(policy, tokenizer, reward, WORDS, settings, tmp_path / name, progress=False)
+        return run.train(), torch.cat([p.flatten() for p in policy.parameters()])
+
+    (plain, learnt), (other, same) = trained("plain", letters), trained("other", scaled)
+    assert torch.allclose(learnt, same, atol=1e-4)
+    for row, twin in zip(plain, other, strict=True):
+        for name in ("kl", "policy_loss", "value_loss", "explained_variance"):
+            assert twin[name] == pytest.approx(row[name], abs=1e-3), name
+        assert twin["scale_mean"] == pytest.approx(times * row["scale_mean"] + plus)
+        assert twin["scale_spread"] == pytest.approx(times * row["scale_spread"])
+    assert abs(plain[-1]["kl"]) > 1e-4
+
+
 def test_a_batch_is_a_shuffled_pass_over_all_problems(policy, tokenizer, tmp_path):
     run = make_run(policy, tokenizer, tmp_path)
     seen = [p for step in range(3) for p in run.batch(step)]  # 24 of 12 problems: two passes

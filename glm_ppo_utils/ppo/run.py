@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
@@ -25,6 +26,8 @@ from trl import PreTrainedModelWrapper
 
 from glm_ppo_utils.errors import BadInput
 from glm_ppo_utils.ppo.folder import RunFolder, run_identity
+from glm_ppo_utils.ppo.replay import Replay
+from glm_ppo_utils.ppo.reward_scale import RewardScale, without_others
 from glm_ppo_utils.ppo.trainer import ResponseTrainer
 from glm_ppo_utils.profiles import PPOSettings, memory_advice
 from glm_ppo_utils.rollout import (
@@ -36,6 +39,7 @@ from glm_ppo_utils.rollout import (
     respond,
     reward_statistics,
     sampled_and_greedy,
+    stop_ids,
 )
 
 
@@ -112,6 +116,7 @@ class PPORun:
             identity = run_identity(settings, policy, self.problems, list(heldout), reward_fn)
             self.folder = RunFolder(self.out_dir, identity, main=self.process == 0)
         self.trainer = ResponseTrainer(policy, tokenizer, settings, self.processes)
+        self.scale, self.replay = RewardScale(), Replay(settings)
         self.done = 0  # number of finished steps
         self._saved = 0  # number of steps in the newest checkpoint
         self._half_learnt = False  # the weights are those of an unfinished step: not to be saved
@@ -148,7 +153,8 @@ class PPORun:
         self._set_seed(self.settings.seed * 100_003 + step)
         self.trainer.set_learning_rates(step)
         clock = Clock(self.settings.memory_advice)
-        batch = self._share(self.batch(step))
+        n = self.settings.samples_per_problem
+        batch = [problem for problem in self._share(self.batch(step)) for _ in range(n)]
         with clock("generate"):
             rollouts = self.rollout(batch)
         with clock("score"):
@@ -157,6 +163,9 @@ class PPORun:
         with clock("optimise"):
             stats = self.optimise(rollouts, rewards)
         clock.split("optimise", "logprobs", stats.pop("seconds_logprobs"))
+        if self.settings.replay:
+            with clock("replay"):
+                stats |= self._imitate(step, rollouts, rewards)
         graded = reward_statistics(gather_object(list(grades)))
         lengths = gather_object([len(r.response) for r in rollouts])
         seconds = pd.DataFrame(gather_object([clock.seconds])).mean()
@@ -165,6 +174,7 @@ class PPORun:
             **reward_statistics(gather_object(list(rewards))),
             "exact": graded["exact"],
             "parsed": graded["parsed"],
+            **self._cut_answers(rollouts, rewards),
             **stats,
             "response_tokens": float(np.mean(lengths)),
             **{f"seconds_{name}": value for name, value in seconds.items()},
@@ -180,9 +190,30 @@ class PPORun:
         except RewardError as error:
             raise RewardError(f"step {step}: {error}") from error
 
+    def _cut_answers(self, rollouts: list[Rollout], rewards: list[float]) -> dict:
+        """The share of answers cut at ``max_new_tokens``, and their mean reward, if there are."""
+        limit, stops = self.settings.max_new_tokens, stop_ids(self.tokenizer)
+        cut = [len(r.response) == limit and int(r.response[-1]) not in stops for r in rollouts]
+        pairs = gather_object(list(zip(cut, rewards, strict=True)))
+        earned = [reward for was_cut, reward in pairs if was_cut]
+        return {
+            "cut": len(earned) / len(pairs),
+            "cut_reward": float(np.mean(earned)) if earned else None,
+        }
+
+    def _imitate(self, step: int, rollouts: list[Rollout], rewards: list[float]) -> dict:
+        """Supervised updates on exact answers, those of this step included."""
+        self.replay.add(rollouts, rewards)
+        losses = [self.trainer.imitate(self._share(b)) for b in self.replay.batches(step)]
+        return {
+            "replay_answers": len(self.replay.answers),
+            "replay_loss": float(np.mean(losses)) if losses else None,
+        }
+
     def batch(self, step: int) -> list:
         """Problems of a step: a shuffled pass over all of them, then another shuffle."""
-        size, count = self.settings.batch_size, len(self.problems)
+        count = len(self.problems)
+        size = self.settings.batch_size // self.settings.samples_per_problem
         passes, places = np.divmod(np.arange(step * size, (step + 1) * size), count)
         orders = {
             n: np.random.default_rng([self.settings.seed, n]).permutation(count)
@@ -201,7 +232,15 @@ class PPORun:
         )
 
     def optimise(self, rollouts: list[Rollout], rewards: list[float]) -> dict:
-        """Update the policy; returns statistics of TRL under the names of the log."""
+        """Update the policy; returns statistics of TRL under the names of the log.
+
+        The ``samples_per_problem`` rollouts of a problem stand side by side.
+        """
+        self.scale.add(gather_object(list(rewards)))
+        rewards = self.scale.normalised(rewards)
+        learns_values = self.settings.baseline == "value"
+        if not learns_values:
+            rewards = without_others(rewards, self.settings.samples_per_problem)
         # By length: the passes that TRL makes before it shuffles the batch then need less padding.
         pairs = sorted(
             zip(rollouts, rewards, strict=True),
@@ -215,8 +254,12 @@ class PPORun:
                 [torch.tensor(reward, dtype=torch.float32) for _, reward in pairs],
             )
         # If all returns are the same, the explained variance means nothing.
-        varies = stats["ppo/returns/var"] > 1e-10 * max(stats["ppo/returns/mean"] ** 2, 1e-12)
+        varies = learns_values and stats["ppo/returns/var"] > 1e-10 * max(
+            stats["ppo/returns/mean"] ** 2, 1e-12
+        )
         return {
+            "scale_mean": self.scale.mean,
+            "scale_spread": self.scale.spread,
             "kl": float(stats["objective/kl"]),
             "kl_coef": float(stats["objective/kl_coef"]),
             "entropy": float(stats["ppo/policy/entropy"]),
@@ -224,7 +267,7 @@ class PPORun:
             "ratio": float(np.mean(stats["ppo/policy/ratio"])),
             "approx_kl": float(stats["ppo/policy/approxkl"]),
             "policy_loss": float(stats["ppo/loss/policy"]),
-            "value_loss": float(stats["ppo/loss/value"]),
+            "value_loss": float(stats["ppo/loss/value"]) if learns_values else None,
             "explained_variance": float(stats["ppo/val/var_explained"]) if varies else None,
             "seconds_logprobs": float(stats["time/ppo/forward_pass"]),
         }
@@ -287,37 +330,62 @@ class PPORun:
         """Save the state, unless it is saved already or a step is only half done."""
         if self.process or self._half_learnt or self.done == self._saved:
             return
-        learning = [(n, p) for n, p in self.policy.named_parameters() if p.requires_grad]
         state = {
-            "parameters": {name: p.detach().cpu().clone() for name, p in learning},
+            "parameters": {n: p.detach().cpu().clone() for n, p in self._learning().items()},
             "optimizer": self.trainer.optimizer.state_dict(),
+            "imitation": self.trainer.imitation.state_dict(),
             "kl_coef": float(self.trainer.kl_ctl.value),  # numpy's type when adaptive
+            "scale": asdict(self.scale),
+            "replay": self.replay.state(),
         }
         self.folder.checkpoints.save(self.done, state)
         self._saved = self.done
 
     def _load(self) -> None:
-        """Go back to the newest good checkpoint, if there is one."""
+        """Go back to the newest good checkpoint, if there is one.
+
+        Raises
+        ------
+        BadInput
+            When an older version wrote it.
+        """
         self.done, state = self.folder.checkpoints.load_newest()
         self._saved, self._half_learnt = self.done, False
+        self.scale, self.replay = RewardScale(), Replay(self.settings)
         if state is None:
             return
-        own = dict(self.policy.named_parameters())
+        if "scale" not in state:
+            raise BadInput(
+                f"{self.out_dir} holds a run of an older version, which did not normalise rewards; "
+                "take another out_dir to start afresh"
+            )
+        own = self._learning()
         with torch.no_grad():
             for name, value in state["parameters"].items():
                 own[name].copy_(value)
+        self.trainer.copies.give_back()
         self.trainer.optimizer.load_state_dict(state["optimizer"])
+        self.trainer.imitation.load_state_dict(state["imitation"])
         self.trainer.kl_ctl.value = state["kl_coef"]
+        self.scale = RewardScale(**state["scale"])
+        self.replay.load(state["replay"])
+
+    def _learning(self) -> dict[str, torch.Tensor]:
+        """What learns, by name: parameters, or their float32 copies."""
+        named = {n: p for n, p in self.policy.named_parameters() if p.requires_grad}
+        return dict(zip(named, self.trainer.copies.of(list(named.values())), strict=True))
 
     # -- several processes
 
     def _check_shares(self) -> None:
-        for name in ("batch_size", "mini_batch_size"):
-            size = getattr(self.settings, name)
-            if size % self.processes:
+        units = {"batch_size": self.settings.samples_per_problem, "mini_batch_size": 1}
+        units |= {"replay_batch_size": 1} if self.settings.replay else {}
+        for name, unit in units.items():
+            size, unit = getattr(self.settings, name), unit * self.processes
+            if size % unit:
                 raise BadInput(
                     f"{name} {size} cannot be shared out evenly to {self.processes} processes; "
-                    f"take a multiple of {self.processes}"
+                    f"take a multiple of {unit}"
                 )
 
     def _share(self, problems: Sequence) -> list:

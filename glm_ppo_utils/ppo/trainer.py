@@ -8,8 +8,9 @@ dropout                           off in every pass, so the     on in the pass t
                                   first ratio is exactly 1
 learning rates                    one for the policy, a higher  one for all parameters
                                   one for the value head
-gradient clipping                 of all parameters, always     in the first update only: then its
-                                                                generator of parameters is used up
+gradient clipping                 always, the policy's and the  in the first update only: then its
+                                  value head's apart            generator of parameters is used up
+bfloat16 parameters               learnt in float32 copies      rounded at each step
 reference model under LoRA        the adapter at PPO's start    the adapter switched off, which is
                                                                 the model before SFT
 gradient checkpointing            where a gradient is needed    never: passes in evaluation mode
@@ -18,7 +19,7 @@ several processes: means          over the tokens of all        each process ove
 several processes: the log        means over processes          copies on CPUs are added up
 ================================  ============================  ===================================
 
-Losses, advantages and the KL penalty are TRL's own.
+Losses, advantages and the KL penalty are TRL's own. Added is a supervised update on given answers.
 """
 
 import warnings
@@ -67,10 +68,13 @@ class ResponseTrainer(PPOTrainer):
     ):
         if settings.gradient_checkpointing:
             turn_on_gradient_checkpointing(policy)
-        body, head = _body_and_head(policy)
+        self.body, self.head = _body_and_head(policy)
+        self.copies = Float32Copies([*self.body, *self.head])
+        body, head = self.copies.of(self.body), self.copies.of(self.head)
         optimizer = torch.optim.Adam(
             [{"params": body, "lr": settings.policy_lr}, {"params": head, "lr": settings.value_lr}]
         )
+        self.imitation = torch.optim.Adam(body, lr=settings.replay_lr)
         with warnings.catch_warnings():
             # Deprecation notices of the pinned TRL, and "no dataset": batches are made in the run.
             warnings.simplefilter("ignore")
@@ -83,7 +87,6 @@ class ResponseTrainer(PPOTrainer):
             )
         if self.ref_model is not None:
             self.ref_model = self.accelerator.unwrap_model(self.ref_model)
-        self.model_params = body + head
         if self.is_peft_model and not adapter_is_fresh(policy):
             self.optional_peft_ctx = AdapterAtStart(policy)
         self.settings = settings
@@ -94,10 +97,12 @@ class ResponseTrainer(PPOTrainer):
         """Set both rates for a step: they fall linearly, the policy's is 0 in the value warm-up."""
         s = self.settings
         policy, value = self.optimizer.param_groups
-        progress = max(0, step - s.value_warmup) / max(1, s.steps - 1 - s.value_warmup)
+        warmup = s.value_warmup if s.baseline == "value" else 0
+        progress = max(0, step - warmup) / max(1, s.steps - 1 - warmup)
         share = 1 - (1 - s.lr_end) * progress
-        policy["lr"] = 0.0 if step < s.value_warmup else share * s.policy_lr
+        policy["lr"] = 0.0 if step < warmup else share * s.policy_lr
         value["lr"] = share * s.value_lr
+        self.imitation.param_groups[0]["lr"] = share * s.replay_lr
 
     def prepare_model_inputs(self, queries: list[Tensor], responses: list[Tensor]) -> dict:
         """As TRL's; also fixes the number of response columns for this batch."""
@@ -151,7 +156,12 @@ class ResponseTrainer(PPOTrainer):
     def compute_advantages(
         self, values: Tensor, rewards: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As TRL's, whitened over the responses of all processes instead of each one's own."""
+        """As TRL's, whitened over the responses of all processes instead of each one's own.
+
+        With the baseline of a group, which the rewards have in them, the values are 0.
+        """
+        if self.settings.baseline == "group":
+            values = torch.zeros_like(values)
         values, advantages, returns = super().compute_advantages(values, rewards, mask)
         if self.is_distributed:
             pairs = torch.stack([returns - values, mask.float()])[None]
@@ -177,19 +187,61 @@ class ResponseTrainer(PPOTrainer):
         Gradients are averaged over processes. If each took the mean over its own tokens, the tokens
         of a process with short responses would get more weight.
         """
-        if self.config.gradient_checkpointing:
-            self._no_dropout(self.model)  # TRL switched it on; recomputing would use it
         # Detached, because TRL uses the logits only to report the entropy.
         policy_loss, value_loss, stats = super().loss(
             old_logprobs, values, logits.detach(), vpreds, logprobs, mask, advantages, returns
         )
         # TRL reports the mean over all columns, but the ratio of a padding token means nothing.
         stats["policy/ratio"] = masked_mean(stats["policy/ratio"], mask)
-        if self.is_distributed:
-            tokens = mask.sum().float()
-            weight = tokens / self.accelerator.reduce(tokens, "mean")
-            policy_loss, value_loss = weight * policy_loss, weight * value_loss
-        return policy_loss, value_loss, stats
+        weight = self._weight(mask)
+        return weight * policy_loss, weight * value_loss, stats
+
+    def train_minibatch(
+        self,
+        old_logprobs: Tensor,
+        values: Tensor,
+        logprobs: Tensor,
+        logits: Tensor,
+        vpreds: Tensor,
+        mask: Tensor,
+        advantages: Tensor,
+        returns: Tensor,
+    ) -> dict:
+        """As TRL's, but for the clipping of gradients and float32 copies; returns statistics."""
+        policy_loss, value_loss, stats = self.loss(
+            old_logprobs, values, logits, vpreds, logprobs, mask, advantages, returns
+        )
+        self._descend(policy_loss + value_loss, self.optimizer)
+        return stats
+
+    def imitate(self, pairs: list[tuple[Tensor, Tensor]]) -> float:
+        """One supervised update on (query, response) pairs; returns the loss, nats per token."""
+        queries, responses = [q for q, _ in pairs], [r for _, r in pairs]
+        inputs = self.prepare_model_inputs(queries, responses)
+        logprobs, _, values, mask = self.batched_forward_pass(
+            self.model, queries, responses, inputs
+        )
+        loss = -self._weight(mask) * masked_mean(logprobs, mask)
+        # On several processes each parameter needs a gradient, and so the value head, too.
+        self._descend(loss + 0 * values.sum(), self.imitation)
+        return float(self.accelerator.reduce(loss.detach(), "mean"))
+
+    def _descend(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """A step of `optimizer`; gradients of policy and value head are clipped apart."""
+        self.accelerator.backward(loss)
+        for parameters in (self.body, self.head):
+            self.accelerator.clip_grad_norm_(parameters, self.settings.max_grad_norm)
+        self.copies.take_gradients()
+        optimizer.step()
+        self.copies.give_back()
+        self.model.zero_grad()
+
+    def _weight(self, mask: Tensor) -> Tensor | float:
+        """This process's number of tokens, as a multiple of the mean of all processes."""
+        if not self.is_distributed:
+            return 1.0
+        tokens = mask.sum().float()
+        return tokens / self.accelerator.reduce(tokens, "mean")
 
     def gather_stats(self, stats: dict) -> dict:
         """Means over processes."""
@@ -216,11 +268,11 @@ def _config(s: PPOSettings, processes: int) -> PPOConfig:
         gradient_checkpointing=s.gradient_checkpointing,
         ppo_epochs=s.epochs,
         learning_rate=s.policy_lr,
-        vf_coef=s.value_coef,
+        vf_coef=s.value_coef if s.baseline == "value" else 0.0,
         cliprange=s.clip,
         cliprange_value=s.value_clip,
         gamma=s.gamma,
-        lam=s.lam,
+        lam=s.lam if s.baseline == "value" else 1.0,  # without values there is nothing to mix
         init_kl_coef=s.kl_coef,
         adap_kl_ctrl=s.kl_target is not None,
         target=s.kl_target or 6.0,
@@ -235,6 +287,32 @@ def _body_and_head(policy: nn.Module) -> tuple[list[nn.Parameter], list[nn.Param
     named = [(name, p) for name, p in policy.named_parameters() if p.requires_grad]
     head = [p for name, p in named if "v_head" in name]
     return [p for name, p in named if "v_head" not in name], head
+
+
+class Float32Copies:
+    """Float32 copies of parameters in another type, for optimisers to work on.
+
+    A number in bfloat16 has 8 bits: a step of less than 1/512 of it is lost in rounding, and
+    nearly all of Adam's are. Parameters in float32 have no copy.
+    """
+
+    def __init__(self, parameters: list[nn.Parameter]):
+        self._copies = {p: p.detach().float() for p in parameters if p.dtype != torch.float32}
+
+    def of(self, parameters: list[nn.Parameter]) -> list[Tensor]:
+        """For each parameter its copy, or itself where it has none."""
+        return [self._copies.get(p, p) for p in parameters]
+
+    def take_gradients(self) -> None:
+        """Give the copies the gradients of their parameters."""
+        for parameter, copy in self._copies.items():
+            copy.grad = None if parameter.grad is None else parameter.grad.float()
+
+    @torch.no_grad()
+    def give_back(self) -> None:
+        """Set the parameters to their copies."""
+        for parameter, copy in self._copies.items():
+            parameter.copy_(copy)
 
 
 def _reference(policy: PreTrainedModelWrapper, processes: int) -> PreTrainedModelWrapper | None:
