@@ -85,7 +85,7 @@ $(READY): pyproject.toml constraints.txt
 	  "  uv:                      uv python install 3.11"; exit 1; }
 	@echo "Setting up .venv: 2 GB of packages, 5 GB where torch brings CUDA; some minutes, once"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -e ".[notebooks,tests]" -c constraints.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[series,notebooks,tests]" -c constraints.txt
 	@touch $@
 
 $(SITE): $(READY)

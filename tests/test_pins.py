@@ -56,7 +56,7 @@ def test_the_conda_environment_points_at_the_package_and_the_lock():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert "python=3.11" in environment["dependencies"]
     pip = next(d for d in environment["dependencies"] if isinstance(d, dict))["pip"]
-    assert pip == ["-c constraints.txt", "-e .[notebooks,tests]"]
+    assert pip == ["-c constraints.txt", "-e .[series,notebooks,tests]"]
 
 
 def test_there_are_five_notebooks():
@@ -99,3 +99,12 @@ def test_make_without_a_fitting_python_says_the_ways_out_and_makes_nothing(tmp_p
         assert f"; {python} is none of them" in done.stdout
         assert "environment.yml" in done.stdout
     assert not (tmp_path / ".venv").exists()
+
+
+def test_the_core_has_ranges_and_the_series_exact_pins_only_where_they_install():
+    text = (ROOT / "pyproject.toml").read_text()
+    core = re.search(r"^dependencies = \[(.*)\]$", text, re.M)[1]
+    assert re.findall(r'"(\w+)>=[\d.]+"', core) == ["numpy", "scipy", "highspy"]
+    series = re.search(r"^series = \[\n(.*?)^\]", text, re.S | re.M)[1].splitlines()
+    for line in series:
+        assert re.fullmatch(r""" +"[\w-]+==[\w.]+; python_version < '3.13'",""", line)

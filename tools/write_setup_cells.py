@@ -54,8 +54,8 @@ BADGE = "[![Open {name} in Colab](https://colab.research.google.com/assets/colab
 def direct_pins(root: Path = ROOT) -> dict[str, str]:
     """Exact direct pins of ``pyproject.toml``: name to version."""
     text = (root / "pyproject.toml").read_text()
-    block = re.search(r"^dependencies = \[(.*?)^\]", text, re.S | re.M)
-    return dict(re.findall(r'"([\w-]+)==([\w.]+)"', block.group(1)))
+    block = re.search(r"^series = \[(.*?)^\]", text, re.S | re.M)
+    return dict(re.findall(r'"([\w-]+)==([\w.]+);', block.group(1)))
 
 
 def setup_cell(root: Path = ROOT) -> str:
