@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from trl import AutoModelForCausalLMWithValueHead, PPOConfig, PPOTrainer
 
-from glm_ppo_utils.problems import Problem, fingerprint
-from glm_ppo_utils.problems.mistakes import spoil
-from glm_ppo_utils.problems.plain_lp import read_plain_lp
+from glm_ppo_utils.problems import Problem, worsen
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -57,20 +55,6 @@ ANNOTATORS = (
     Annotator("strict, 0 to 10", 7, 1.4, 0, 10),
     Annotator("kind, 0 to 10", 10, 0.6, 0, 10),
 )
-
-
-def worsen(problem: Problem, errors: int, rng: random.Random) -> str:
-    """The reference of `problem` with `errors` errors put in one after the other.
-
-    No error undoes an earlier one.
-    """
-    answer, seen = problem.reference, {fingerprint(read_plain_lp(problem.reference))}
-    while len(seen) <= errors:
-        spoiled = spoil(replace(problem, reference=answer), rng).answer
-        if (key := fingerprint(read_plain_lp(spoiled))) not in seen:
-            answer = spoiled
-            seen.add(key)
-    return answer
 
 
 def sigmoid(x: Any) -> Any:

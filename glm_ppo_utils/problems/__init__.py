@@ -1,7 +1,7 @@
 """Word problems: a generator, loaders, the prompt and imperfect demonstrations."""
 
 from .generator import generate, split_of
-from .mistakes import ERRORS, Demonstration, demonstrations
+from .mistakes import ERRORS, Demonstration, demonstrations, worsen
 from .numbers import FAMILIES
 from .plain_lp import fingerprint
 from .problem import INSTRUCTION, Problem, load_nl4opt, load_problems, prompt_text, save_problems
@@ -20,4 +20,5 @@ __all__ = [
     "prompt_text",
     "save_problems",
     "split_of",
+    "worsen",
 ]

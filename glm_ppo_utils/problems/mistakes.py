@@ -45,6 +45,20 @@ def demonstrations(
     ]
 
 
+def worsen(problem: Problem, errors: int, rng: random.Random) -> str:
+    """The reference of `problem` with `errors` errors put in one after the other.
+
+    No error undoes an earlier one.
+    """
+    answer, seen = problem.reference, {fingerprint(read_plain_lp(problem.reference))}
+    while len(seen) <= errors:
+        spoiled = spoil(replace(problem, reference=answer), rng).answer
+        if (key := fingerprint(read_plain_lp(spoiled))) not in seen:
+            answer = spoiled
+            seen.add(key)
+    return answer
+
+
 def spoil(problem: Problem, rng: random.Random) -> Demonstration:
     """A demonstration of `problem` with one error.
 
