@@ -120,9 +120,8 @@ class PPOSettings:
         short response: below 1, the errors of a value head that is still learning would enter every
         advantage.
     kl_coef : float
-        Coefficient of the KL penalty. Rewards are normalised by the mean and spread of all that
-        the run has seen, so that this is a price in spreads of the reward per nat, whatever the
-        reward function's scale.
+        Coefficient of the KL penalty, in spreads of the reward per nat: rewards are normalised by
+        the mean and spread of all that the run has seen.
     kl_target : float or None
         KL in nats per response that the coefficient is adapted towards (Ziegler et al. 2019,
         section 2.2); None keeps the coefficient fixed.
@@ -134,7 +133,7 @@ class PPOSettings:
         self-imitation (Oh et al. 2018). Most of what a sampled answer can teach is in the exact
         ones, and PPO looks at each only once. 0 is plain PPO.
     replay_batch_size : int
-        Answers per such update, at most `mini_batch_size`.
+        Answers per such update; they cost memory as those of `mini_batch_size` do.
     replay_lr : float
         Adam's learning rate for these updates; it falls as the others do.
     replay_reward : float
@@ -147,9 +146,7 @@ class PPOSettings:
     checkpoint_every : int
         PPO steps between checkpoints.
     rollout_batch_size : int
-        Responses that one process generates at a time. More is not always faster: 128 responses of
-        the tiny profile took 0.76 to 0.79 s in batches of 64, and 0.93 to 1.14 s in one batch
-        (2 x86-64 cores).
+        Responses that one process generates at a time.
     gradient_checkpointing : bool
         Keep only the input of each layer and compute the rest again in the backward pass.
     seed : int
@@ -213,39 +210,27 @@ class PPOSettings:
         _require(self, "clip value_clip kl_target max_grad_norm", above=0)
         _require(self, "gamma lam lr_end", at_least=0, at_most=1)
         _require(self, "seed", at_least=0, at_most=LARGEST_SEED)
-        if self.batch_size % self.mini_batch_size:
+        for part in ("mini_batch_size", "samples_per_problem"):
+            if self.batch_size % getattr(self, part):
+                raise BadInput(
+                    f"batch_size {self.batch_size} is not a multiple of {part} "
+                    f"{getattr(self, part)}; change one of them"
+                )
+        allowed = ("value", "group") if self.samples_per_problem > 1 else ("value",)
+        if self.baseline not in allowed:
             raise BadInput(
-                f"batch_size {self.batch_size} is not a multiple of mini_batch_size "
-                f"{self.mini_batch_size}; change one of them"
-            )
-        n = self.samples_per_problem
-        if self.batch_size % n:
-            raise BadInput(
-                f"batch_size {self.batch_size} is not a multiple of samples_per_problem {n}"
-            )
-        if self.baseline not in ("value", "group"):
-            raise BadInput(f"baseline is {self.baseline!r}; it must be 'value' or 'group'")
-        if self.baseline == "group" and n == 1:
-            raise BadInput(
-                "baseline 'group' compares the answers to a problem; set samples_per_problem to at "
-                "least 2"
-            )
-        if self.replay and self.replay_batch_size > self.mini_batch_size:
-            raise BadInput(
-                f"replay_batch_size {self.replay_batch_size} is above mini_batch_size "
-                f"{self.mini_batch_size}; lower it"
+                f"baseline is {self.baseline!r} with samples_per_problem "
+                f"{self.samples_per_problem}; it must be 'value', or 'group' with at least 2"
             )
 
     def memory_advice(self, phase: str) -> str:
-        """The knobs that lower the memory of a phase: generate, evaluate, score or optimise."""
+        """The knobs that lower the memory of a phase, named as in the log."""
         shorter = f"max_new_tokens (now {self.max_new_tokens})"
         if phase in ("generate", "evaluate"):
             return f"lower rollout_batch_size (now {self.rollout_batch_size}) or {shorter}"
-        if phase == "optimise":
-            size = f"mini_batch_size (now {self.mini_batch_size})"
-            return f"{_recompute(self)}lower {size} or {shorter}"
-        if phase == "replay":
-            return f"lower replay_batch_size (now {self.replay_batch_size})"
+        if phase in ("optimise", "replay"):
+            size = "replay_batch_size" if phase == "replay" else "mini_batch_size"
+            return f"{_recompute(self)}lower {size} (now {getattr(self, size)}) or {shorter}"
         return "the reward function needs less, or a GPU of its own"
 
 
@@ -275,12 +260,8 @@ def _require(
             continue
         kind = "a whole number" if kinds[name] is int else "a number"
         good = isinstance(value, int if kinds[name] is int else (int, float))
-        if good and not math.isnan(value) and abs(value) < math.inf:
-            low = value > above if above is not None else value >= (at_least or 0)
-            good = low and value <= at_most
-        else:
-            good = False
-        if not good:
+        good = good and abs(value) < math.inf and value <= at_most  # nan is not
+        if not good or not (value >= (at_least or 0) if above is None else value > above):
             raise BadInput(f"{name} is {value}; it must be {kind} {wanted}")
 
 
@@ -339,7 +320,7 @@ class Profile:
 
     Notes
     -----
-    The sizes in memory are computed, not measured on a GPU; see `PPOSettings` for its knobs.
+    The sizes in memory are computed, not measured on a GPU; see `PPOSettings`.
     """
 
     name: str
@@ -390,11 +371,7 @@ PROFILES = {
         lora=LORA,
         instruct=True,
         sft=SFTSettings(
-            steps=300,
-            batch_size=16,
-            learning_rate=2e-4,
-            problems=4800,
-            gradient_checkpointing=True,
+            steps=300, batch_size=16, learning_rate=2e-4, problems=4800, gradient_checkpointing=True
         ),
         ppo=PPOSettings(
             batch_size=32,

@@ -392,6 +392,45 @@ def test_a_full_disk_is_a_clear_error_and_the_run_goes_on_afterwards(
     assert without_seconds(resumed.log()) == without_seconds(whole.log())
 
 
+def test_the_run_of_an_older_version_is_refused(policy, tokenizer, tmp_path):
+    """Its rewards were not normalised, so the rest of it would be another run."""
+    run = make_run(policy, tokenizer, tmp_path, replace(SETTINGS, eval_every=0))
+    run.folder.checkpoints.save(1, {"parameters": {}, "optimizer": {}, "kl_coef": 0.05})
+    with pytest.raises(ValueError, match="an older version, which did not .* another out_dir"):
+        run.train()
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 4}])
+def test_bfloat16_policies_learn_in_float32(tiny_folder, tokenizer, tmp_path, lora):
+    """A step too small for bfloat16 counts all the same, and resuming is exact."""
+
+    def fresh(steps, out="parts"):
+        torch.manual_seed(0)
+        policy = add_value_head(load_policy(tiny_folder, dtype="bfloat16", lora=lora))
+        settings = replace(SETTINGS, steps=steps, policy_lr=1e-6, lr_end=1.0, eval_every=0)
+        return make_run(policy, tokenizer, tmp_path / out, settings)
+
+    whole, start = fresh(3, "whole"), fresh(3)._learning()
+    whole.train()
+    learnt = whole._learning()
+    assert all(value.dtype == torch.float32 for value in learnt.values())
+    states = whole.trainer.optimizer.state.values()
+    assert {s["exp_avg"].dtype for s in states} == {torch.float32}
+    trunk = {
+        p.dtype for n, p in whole.policy.named_parameters() if "lora" not in n and "v_" not in n
+    }
+    assert trunk == {torch.bfloat16}
+    moved = [n for n in start if not torch.equal(start[n], learnt[n])]
+    assert len(moved) > 0.9 * len(start)
+    for name, parameter in whole.policy.named_parameters():
+        if name in learnt:
+            assert torch.equal(parameter, learnt[name].to(parameter.dtype)), name
+    fresh(1).train()
+    parts = fresh(3)
+    parts.train()
+    assert all(torch.equal(value, learnt[name]) for name, value in parts._learning().items())
+
+
 def test_bad_input_is_a_clear_error(tiny_folder, policy, tokenizer, tmp_path):
     with pytest.raises(TypeError, match=r"add_value_head\(policy\)"):
         make_run(load_policy(tiny_folder), tokenizer, tmp_path)
