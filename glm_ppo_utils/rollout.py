@@ -126,6 +126,39 @@ def check_lengths(
             )
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt and its columns, made of a mapping such as a row of a ``datasets.Dataset``."""
+
+    text: str
+    others: Mapping[str, Any]
+
+    def columns(self) -> dict[str, Any]:
+        """What a reward function gets of it."""
+        return dict(self.others)
+
+
+def as_prompts(rows: Iterable[Any]) -> list[Any]:
+    """Objects with ``text`` as they are, and mappings with a ``"text"`` as `Prompt`.
+
+    Raises
+    ------
+    BadInput
+        Naming the first row that is neither.
+    """
+    prompts = []
+    for place, row in enumerate(rows):
+        if isinstance(row, Mapping) and isinstance(row.get("text"), str):
+            row = Prompt(row["text"], {name: v for name, v in row.items() if name != "text"})
+        elif not isinstance(getattr(row, "text", None), str):
+            raise BadInput(
+                f"problem {place} has no text; give an object with `text`, or a mapping with "
+                '"text", to which a column of another name can be renamed'
+            )
+        prompts.append(row)
+    return prompts
+
+
 # -- responses
 
 
@@ -226,7 +259,8 @@ def evaluation_mode(policy: torch.nn.Module) -> Iterator[None]:
 def call_reward(reward_fn: RewardFn, problems: Sequence, answers: Sequence[str]) -> list[float]:
     """Call a reward function the way TRL does: prompts, completions, and columns by name.
 
-    Every field of the problems except ``text`` is a column, for example ``reference``.
+    A problem's ``columns()`` are the columns, for example ``reference``; where it has no such
+    method, all fields except ``text``.
 
     Raises
     ------
@@ -235,9 +269,11 @@ def call_reward(reward_fn: RewardFn, problems: Sequence, answers: Sequence[str])
         per response; the message names the function and the first bad response. Errors that the
         function itself raises are passed on.
     """
-    names = [f.name for f in fields(problems[0]) if f.name != "text"] if problems else []
-    columns = {name: [getattr(p, name) for p in problems] for name in names}
-    arguments = {"prompts": [p.text for p in problems], "completions": list(answers), **columns}
+    rows = [_columns(problem) for problem in problems]
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    own = {"prompts": [p.text for p in problems], "completions": list(answers)}
+    arguments = own | {name: column for name, column in columns.items() if name not in own}
     who = f"the reward function {getattr(reward_fn, '__qualname__', type(reward_fn).__name__)}"
     try:
         inspect.signature(reward_fn).bind(**arguments)
@@ -249,6 +285,13 @@ def call_reward(reward_fn: RewardFn, problems: Sequence, answers: Sequence[str])
     except ValueError:
         pass  # the signature of a built-in function may be unknown
     return _checked_rewards(reward_fn(**arguments), len(answers), who)
+
+
+def _columns(problem: Any) -> dict[str, Any]:
+    """What a reward function gets of one problem, by name."""
+    if hasattr(problem, "columns"):
+        return problem.columns()
+    return {f.name: getattr(problem, f.name) for f in fields(problem) if f.name != "text"}
 
 
 def _checked_rewards(returned: object, count: int, who: str) -> list[float]:

@@ -5,12 +5,14 @@ import random
 import re
 from collections import Counter
 from dataclasses import replace
+from decimal import Decimal
 from itertools import cycle
 from statistics import mean
 
 import highspy
 import numpy as np
 import pytest
+from datasets import Dataset
 
 from glm_ppo_utils.problems import (
     ERRORS,
@@ -25,6 +27,7 @@ from glm_ppo_utils.problems import (
     save_problems,
     split_of,
 )
+from glm_ppo_utils.problems.nl4opt import number
 from glm_ppo_utils.problems.numbers import FAMILIES, draw_draft
 from glm_ppo_utils.problems.plain_lp import PlainLP, Row, read_plain_lp, write_plain_lp
 
@@ -420,7 +423,9 @@ class TestFiles:
             ("{", "line 2: not JSON"),
             ("[1]", "line 2: a list, not an object"),
             (json.dumps({"id": "b", "text": "?"}), 'line 2: "reference" is missing'),
-            (json.dumps({**GOOD, "id": 3}), 'line 2: "id" is missing, empty or not a text'),
+            (json.dumps({"id": "b", "optimum": 3}), 'line 2: "text" is missing'),
+            (json.dumps({**GOOD, "id": [3]}), 'line 2: "id" is neither a text nor a whole number'),
+            (json.dumps({**GOOD, "id": 2, "optimum": "none"}), "line 2: \"optimum\" is 'none'"),
             (json.dumps(GOOD), "line 2: the id 'a' is that of line 1"),
         ],
     )
@@ -431,6 +436,91 @@ class TestFiles:
             load_problems(path)
         text = str(caught.value)
         assert message in text and str(path) in text and "\n" not in text
+
+    def test_answers_alone_under_names_of_their_own(self, tmp_path):
+        """As NL4OPT with optima, MAMO and IndustryOR have them."""
+        path = tmp_path / "mamo.jsonl"
+        path.write_text(
+            '{"en_question": "How many?", "en_answer": "6.50", "difficulty": "Easy"}\n'
+            '{"en_question": "How much?", "en_answer": -3, "id": 7}\n'
+        )
+        first, second = load_problems(path, text="en_question", optimum="en_answer")
+        assert (first.id, first.text, first.reference) == ("1", "How many?", "")
+        assert (first.optimum, first.extra) == (6.5, {"difficulty": "Easy"})
+        assert (second.id, second.optimum) == ("7", -3.0)
+        save_problems(tmp_path / "again.jsonl", [first, second])
+        assert load_problems(tmp_path / "again.jsonl") == [first, second]
+
+    def test_a_json_list_a_list_of_dicts_and_a_dataset(self, tmp_path):
+        rows = [self.GOOD, {"id": 3, "text": "?", "reference": "minimize", "source": "me"}]
+        (tmp_path / "mine.json").write_text(json.dumps(rows, indent=1))
+        expected = [
+            Problem("a", "How many?", "maximize"),
+            Problem("3", "?", "minimize", extra={"source": "me"}),
+        ]
+        assert load_problems(rows) == load_problems(tmp_path / "mine.json") == expected
+        table = Dataset.from_list([{**row, "id": str(row["id"])} for row in rows])
+        assert [p.text for p in load_problems(table)] == ["How many?", "?"]
+        with pytest.raises(ValueError, match="problem 1 of the list: a str, not an object"):
+            load_problems([self.GOOD, "How many?"])
+
+    def test_references_by_path_are_those_beside_the_file(self, tmp_path):
+        path = tmp_path / "mine.jsonl"
+        path.write_text(json.dumps({**self.GOOD, "reference": "models/a.mps"}))
+        assert load_problems(path)[0].reference == str(tmp_path / "models" / "a.mps")
+
+    ANNOTATED = {
+        "document": "Cars and trucks ...",
+        "order_mapping": {"car": 0, "truck": 1, "Cars": 0, "2-axle trucks": 1},
+        "obj_declaration": {"direction": "reduce", "terms": {"car": "half", "truck": "4,000"}},
+        "const_declarations": [
+            {"type": "linear", "limit": "$90", "terms": {"car": "15%", "truck": "twice"},
+             "operator": "LESS_OR_EQUAL"},
+            {"type": "sum", "limit": "one hundred thousand", "operator": "LESS_OR_EQUAL"},
+            {"type": "lowerbound", "limit": "twenty-five", "var": "Cars",
+             "operator": "GREATER_OR_EQUAL"},
+            {"type": "xby", "x_var": "2-axle trucks", "param": "three times", "y_var": "car",
+             "operator": "GREATER_OR_EQUAL"},
+            {"type": "xy", "x_var": "car", "y_var": "truck", "operator": "LESS_OR_EQUAL"},
+            {"type": "ratio", "limit": "a third", "var": "Cars", "operator": "LESS_OR_EQUAL"},
+        ],
+    }  # fmt: skip
+
+    def test_nl4opt_as_published(self, tmp_path):
+        path = tmp_path / "dev.jsonl"
+        none = {**self.ANNOTATED, "const_declarations": [{"type": "root", "operator": "EQUAL"}]}
+        lines = [{"-12": self.ANNOTATED}, {"-13": none}]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        with pytest.warns(UserWarning, match="left out, not annotated well: .*, line 2 "):
+            (problem,) = load_nl4opt(path)
+        assert (problem.id, problem.text) == ("-12", "Cars and trucks ...")
+        assert problem.family == "nl4opt"
+        assert problem.reference.splitlines() == [
+            "minimize",
+            " 0.5 car + 4000 truck",
+            "subject to",
+            " 0.15 car + 2 truck <= 90",
+            " car + truck <= 100000",
+            " car >= 25",
+            " truck - 3 car >= 0",
+            " car - truck <= 0",
+            " 0.666666666667 car - 0.333333333333 truck <= 0",
+            "general",
+            " car truck",
+            "end",
+        ]
+
+    @pytest.mark.parametrize(
+        ("words", "value"),
+        [("7.5%", "0.075"), ("1/4", "0.25"), ("35 percent", "0.35"), ("8000 minutes", "8000"),
+         ("three hundred", "300"), ("two thousand five hundred", "2500"), ("thrice", "3")],
+    )  # fmt: skip
+    def test_numbers_in_words(self, words, value):
+        assert number(words) == Decimal(value)
+
+    def test_a_word_that_is_no_number(self):
+        with pytest.raises(ValueError, match="no number: 'several'"):
+            number("several")
 
     def test_empty_and_binary_files(self, tmp_path):
         path = tmp_path / "mine.jsonl"

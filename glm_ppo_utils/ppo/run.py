@@ -5,15 +5,11 @@ linear programs: in this series ``add_value_head`` provides the first and ``Eval
 """
 
 import os
-import signal
-import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import pandas as pd
@@ -26,6 +22,7 @@ from trl import PreTrainedModelWrapper
 
 from glm_ppo_utils.errors import BadInput
 from glm_ppo_utils.ppo.folder import RunFolder, run_identity
+from glm_ppo_utils.ppo.process import Clock, noted_signals, wait_if_another_failed
 from glm_ppo_utils.ppo.replay import Replay
 from glm_ppo_utils.ppo.reward_scale import RewardScale, without_others
 from glm_ppo_utils.ppo.trainer import ResponseTrainer
@@ -34,6 +31,7 @@ from glm_ppo_utils.rollout import (
     RewardError,
     RewardFn,
     Rollout,
+    as_prompts,
     call_reward,
     check_lengths,
     respond,
@@ -55,7 +53,8 @@ class PPORun:
     reward_fn : callable
         ``(prompts, completions, **columns) -> list[float]``: one finite reward per response.
     problems : sequence
-        Training problems, dataclasses with ``text`` (the prompt); the other fields are the columns.
+        Training problems: objects with ``text`` (the prompt), whose other fields are the columns,
+        or mappings with a ``"text"``, such as the rows of a ``datasets.Dataset``.
     settings : PPOSettings
     out_dir : Path
         See `folder.py` for what it holds.
@@ -105,7 +104,8 @@ class PPORun:
             raise BadInput("no problems to train on; pass at least one")
         self.policy, self.tokenizer = policy, tokenizer
         self.reward_fn, self.grader = reward_fn, grader or reward_fn
-        self.problems, self.heldout = list(problems), list(heldout)[: settings.eval_problems]
+        problems, heldout = as_prompts(problems), as_prompts(heldout)
+        self.problems, self.heldout = problems, heldout[: settings.eval_problems]
         self.settings, self.out_dir, self.progress = settings, Path(out_dir), progress
         processes = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
         self.process, self.processes = processes.process_index, processes.num_processes
@@ -113,7 +113,7 @@ class PPORun:
         model, length = policy.pretrained_model, settings.max_new_tokens
         check_lengths(model, tokenizer, [*self.problems, *self.heldout], length)
         with processes.main_process_first():
-            identity = run_identity(settings, policy, self.problems, list(heldout), reward_fn)
+            identity = run_identity(settings, policy, self.problems, heldout, reward_fn)
             self.folder = RunFolder(self.out_dir, identity, main=self.process == 0)
         self.trainer = ResponseTrainer(policy, tokenizer, settings, self.processes)
         self.scale, self.replay = RewardScale(), Replay(settings)
@@ -321,9 +321,10 @@ class PPORun:
         except KeyboardInterrupt:
             self._save()
             raise
-        except BaseException:
+        except BaseException as error:
             with suppress(Exception):  # what cannot be saved now must not hide what went wrong
                 self._save()
+            wait_if_another_failed(error)
             raise
 
     def _save(self) -> None:
@@ -396,50 +397,3 @@ class PPORun:
         """Seed all random generators: the main process as a single one would be, others apart."""
         mixed = np.random.SeedSequence([number, self.process]).generate_state(1)
         set_seed(int(mixed[0]) if self.process else number)
-
-
-class Clock:
-    """Times the phases of a step, and adds advice to the error if one runs out of GPU memory."""
-
-    def __init__(self, advice: Callable[[str], str]):
-        self.advice = advice
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        """Time the block as this phase."""
-        start = time.perf_counter()
-        with memory_advice(phase, self.advice(phase)):
-            yield
-        self.seconds[phase] = time.perf_counter() - start
-
-    def split(self, phase: str, part: str, seconds: float) -> None:
-        """Count `seconds` of a phase under the name `part` instead."""
-        self.seconds |= {part: seconds, phase: self.seconds[phase] - seconds}
-
-
-@contextmanager
-def noted_signals() -> Iterator[list[int]]:
-    """Note a first Ctrl-C or SIGTERM in the list, for the block to check; a second one acts.
-
-    A signal that has no handler in Python keeps its usual effect.
-    """
-    noted: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield noted
-        return
-    found = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-    handlers = {int(number): handler for number, handler in found.items() if callable(handler)}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        noted.append(number)
-        if len(noted) > 1:
-            handlers[number](number, frame)
-
-    for number in handlers:
-        signal.signal(number, note)
-    try:
-        yield noted
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)

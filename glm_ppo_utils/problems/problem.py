@@ -1,12 +1,8 @@
-"""A word problem with its reference: how it is put to the policy, and how it is stored."""
+"""A word problem with what it is graded by, and how it is put to the policy."""
 
-import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from pathlib import Path
-
-from glm_ppo_utils import atomic
-from glm_ppo_utils.errors import BadInput
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 # For a pretrained chat model. The tiny policy needs none: it learns the task from demonstrations.
 INSTRUCTION = """\
@@ -20,84 +16,33 @@ counts, in lower case, with _ for a space."""
 
 @dataclass(frozen=True)
 class Problem:
-    """A word problem and the LP text that answers it."""
+    """A word problem and what its answers are graded by.
+
+    Attributes
+    ----------
+    id, text : str
+    reference : str
+        The model that answers it: LP text, or the path of an LP or MPS file; "" if there is none.
+    family : str
+    optimum : float or None
+        The optimal value, for a problem without a reference.
+    extra : mapping
+        Whatever else is known of it; a reward function gets each entry as a column.
+    """
 
     id: str
     text: str
-    reference: str
+    reference: str = ""
     family: str = ""
+    optimum: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def columns(self) -> dict[str, Any]:
+        """What a reward function gets of it, besides the text."""
+        own = {"id": self.id, "family": self.family, "optimum": self.optimum}
+        return {**self.extra, **own, "reference": self.reference or None}
 
 
 def prompt_text(problem: Problem, instruction: str = "") -> str:
     """The user's message for `problem`: the instruction, if any, a blank line, the text."""
     return f"{instruction}\n\n{problem.text}" if instruction else problem.text
-
-
-def load_nl4opt(path: str | Path) -> list[Problem]:
-    """Load the NL4Opt problems: a JSON object with ``id``, ``problem`` and ``lp`` on each line.
-
-    Raises
-    ------
-    BadInput
-        If a line is not such an object; the message names the file and the line.
-    """
-    return _load(path, ("id", "problem", "lp"), "nl4opt")
-
-
-def load_problems(path: str | Path) -> list[Problem]:
-    """Load your own problems: ``id``, ``text`` and ``reference`` (LP text) on each line.
-
-    Raises
-    ------
-    BadInput
-        If a line is not such an object; the message names the file and the line.
-    """
-    return _load(path, ("id", "text", "reference"), "")
-
-
-def save_problems(path: str | Path, problems: Iterable[Problem]) -> None:
-    """Write `problems` so that `load_problems` reads them."""
-    lines = [json.dumps(asdict(problem), ensure_ascii=False) + "\n" for problem in problems]
-    atomic.write_text(path, "".join(lines))
-
-
-def _load(path: str | Path, keys: tuple[str, str, str], family: str) -> list[Problem]:
-    try:
-        # Not splitlines(): it also splits at characters that JSON allows inside a text.
-        lines = Path(path).read_bytes().decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        raise BadInput(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    problems: list[Problem] = []
-    places: dict[str, int] = {}  # line by id
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        problem = _parse(line, keys, family, where)
-        if problem.id in places:
-            raise BadInput(
-                f"{where}: the id {problem.id!r} is that of line {places[problem.id]};"
-                " give each problem its own"
-            )
-        places[problem.id] = number
-        problems.append(problem)
-    if not problems:
-        raise BadInput(f"{path} holds no problem; put one JSON object on each line")
-    return problems
-
-
-def _parse(line: str, keys: tuple[str, str, str], family: str, where: str) -> Problem:
-    wanted = ", ".join(f'"{key}"' for key in keys)
-    advice = f"write one JSON object with the texts {wanted} on each line"
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{where}: not JSON ({error.msg}); {advice}") from None
-    if not isinstance(record, dict):
-        raise BadInput(f"{where}: a {type(record).__name__}, not an object; {advice}")
-    for key in keys:
-        value = record.get(key)
-        if not isinstance(value, str) or not value.strip():
-            raise BadInput(f'{where}: "{key}" is missing, empty or not a text; {advice}')
-    name, text, reference = (record[key] for key in keys)
-    return Problem(name, text, reference, str(record.get("family", family)))
