@@ -4,12 +4,10 @@ What needs torch is imported inside the functions: that takes seconds, and ``sco
 do without.
 """
 
-import importlib
 import json
 import os
 import signal
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,15 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glm_ppo_utils import __version__
-from glm_ppo_utils.errors import BadInput
+from glm_ppo_utils.errors import BadInput, tell_launcher
 from glm_ppo_utils.evaluator import Evaluator, Score
-from glm_ppo_utils.options import (
-    EvaluateOptions,
-    ScoreOptions,
-    SFTOptions,
-    TrainOptions,
-    parse,
-)
+from glm_ppo_utils.options import EvaluateOptions, ScoreOptions, SFTOptions, TrainOptions, parse
+from glm_ppo_utils.own_files import existing, read_answers, reward_function, traceback_in
 from glm_ppo_utils.problems import Problem, load_problems
 from glm_ppo_utils.profiles import Profile
 
@@ -64,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The disk or the GPU is full. Torch's error goes by its name, to leave torch unloaded.
         if isinstance(error, OSError) or type(error).__name__ == "OutOfMemoryError":
             return _fail(error, 1, every_rank=True)
+        tell_launcher(f"{type(error).__name__}: {error}")
         raise
 
 
@@ -83,7 +77,7 @@ def train(options: TrainOptions) -> int:
     profile, settings = options.chosen_profile(), options.settings
     with _input(OSError):
         evaluator = Evaluator(options.workers)
-        reward = evaluator if options.reward is None else _function(options.reward)
+        reward = evaluator if options.reward is None else reward_function(options.reward)
         grader = reward if options.judge_by_reward else evaluator
         source = options.policy or profile.checkpoint
         if source is not None and options.weights == "checkpoint":
@@ -119,7 +113,7 @@ def train(options: TrainOptions) -> int:
     except RewardError as error:
         return _fail(f"{options.reward}: {error}", 2, every_rank=True)
     except Exception as error:
-        told = options.reward and _traceback_in(reward, error)
+        told = options.reward and traceback_in(reward, error)
         if not told:
             raise
         print(told, file=sys.stderr)
@@ -188,7 +182,7 @@ def score(options: ScoreOptions) -> int:
     """The score of each answer in a file, with its message, and a summary."""
     with _input(OSError):
         problems = {p.id: p for p in _load(options.data)}
-        answers = _answers(options.answers, problems)
+        answers = read_answers(options.answers, problems)
         evaluator = Evaluator(options.workers)
         _check_references(evaluator, problems.values())
     references = [problems[key].reference for key, _ in answers]
@@ -235,7 +229,7 @@ def sft(options: SFTOptions) -> int:
 
 def _load(path: Path) -> list[Problem]:
     with _input(ValueError):
-        return load_problems(_existing(path))
+        return load_problems(existing(path))
 
 
 def _own(path: Path | None, profile: Profile) -> list[Problem]:
@@ -298,45 +292,6 @@ def _checkpoint(options: TrainOptions | EvaluateOptions, profile: Profile) -> Pa
     return pipeline.sft_policy(profile, seed, progress=not options.quiet)
 
 
-def _function(name: str) -> Callable[..., list[float]]:
-    """The reward function ``module:function`` or ``file.py:function``.
-
-    Modules are looked for in the working directory too.
-    """
-    where, _, attribute = name.rpartition(":")
-    if not where:
-        raise BadInput(f"--reward {name} is not of the form module:function or file.py:function")
-    folder, module = os.getcwd(), where
-    if where.endswith(".py"):
-        path = _existing(Path(where)).resolve()
-        folder, module = str(path.parent), path.stem
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        found = getattr(importlib.import_module(module), attribute, None)
-    except ModuleNotFoundError as error:
-        raise BadInput(
-            f"--reward {name}: there is no module {error.name}; run where {module}.py lies, or "
-            "install it"
-        ) from error
-    except Exception as error:  # whatever the user's module does wrong
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        line = "" if "importlib" in last.filename else f" ({last.filename}, line {last.lineno})"
-        raise BadInput(f"--reward {name}: {type(error).__name__}: {error}{line}") from error
-    if not callable(found):
-        raise BadInput(f"--reward {name}: the module {module} has no function {attribute}")
-    return found
-
-
-def _traceback_in(function: Callable, error: BaseException) -> str | None:
-    """The error's traceback from the function's file on; None when it was not raised from there."""
-    home = getattr(sys.modules.get(function.__module__), "__file__", None)
-    frames = error.__traceback__
-    while frames and frames.tb_frame.f_code.co_filename != home:
-        frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames)) if frames else None
-
-
 def _check_references(evaluator: Evaluator, problems: Iterable[Problem]) -> None:
     for problem in problems:
         try:
@@ -346,33 +301,6 @@ def _check_references(evaluator: Evaluator, problems: Iterable[Problem]) -> None
                 f"problem {problem.id}: {error}; correct it, or train on a --reward of your own "
                 "with --judge-by-reward"
             ) from error
-
-
-def _answers(path: Path, problems: dict[str, Problem]) -> list[tuple[str, str]]:
-    """(id, answer) of each line, which must answer one of `problems`."""
-    answers = []
-    for number, line in enumerate(_existing(path).read_text(encoding="utf-8-sig").split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            record = json.loads(line)
-            key, answer = record["id"], record["answer"]
-        except (ValueError, TypeError, KeyError) as error:
-            wanted = 'write one JSON object with "id" and "answer" on each line'
-            raise BadInput(f"{where}: {wanted}") from error
-        if key not in problems:
-            raise BadInput(f"{where}: no problem has the id {key!r}; take the ids of --data")
-        answers.append((key, str(answer)))
-    if not answers:
-        raise BadInput(f"{path} holds no answer; put one JSON object on each line")
-    return answers
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise BadInput(f"there is no file {path}; check the path")
-    return path
 
 
 @contextmanager
@@ -437,10 +365,12 @@ def _fail(error: object, status: int, kind: str = "error", every_rank: bool = Fa
 
     What all processes meet alike is said by the main one only.
     """
-    rank = int(os.environ.get("RANK", 0))
+    rank, line = int(os.environ.get("RANK", 0)), " ".join(str(error).split())
     if rank == 0 or every_rank:
         where = f"process {rank}: " if rank else ""
-        print(f"{kind}: {where}{' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print(f"{kind}: {where}{line}", file=sys.stderr, flush=True)
+    if status != INTERRUPTED:
+        tell_launcher(f"{kind}: {line}")
     return status
 
 

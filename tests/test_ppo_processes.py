@@ -131,20 +131,27 @@ def two(tiny_folder, tmp_path_factory) -> tuple[Path, list[dict]]:
     """The tiny_folder in which two processes trained, and the parameters that each ended with."""
     here = tmp_path_factory.mktemp("two")
     save_problems(here / "data.jsonl", generate(5, seed=5))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
-    command += ["--num_processes=2", "--num_machines=1", "--mixed_precision=no"]
-    command += ["--dynamo_backend=no", f"--main_process_port={port}", __file__, str(tiny_folder)]
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    done = subprocess.run(command, cwd=here, env=env, capture_output=True, text=True, timeout=300)
+    done = launch(here, __file__, str(tiny_folder))
     assert done.returncode == 0, done.stderr
     (here / "stdout").write_text(done.stdout)
     (here / "stderr").write_text(done.stderr)
     results = [torch.load(here / f"results-{rank}.pt", weights_only=True) for rank in (0, 1)]
     return here, results
+
+
+def launch(here: Path, *command: str) -> subprocess.CompletedProcess:
+    """``accelerate launch`` of a script or module in two CPU processes, in the folder `here`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    launcher += ["--num_processes=2", "--num_machines=1", "--mixed_precision=no"]
+    launcher += ["--dynamo_backend=no", f"--main_process_port={port}", *command]
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    return subprocess.run(
+        launcher, cwd=here, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 @pytest.mark.parametrize("lora", [False, True])
@@ -223,6 +230,37 @@ def test_the_train_command_runs_on_two_processes_and_speaks_once(two):
     assert [r["step"] for r in read_jsonl(here / "command" / "log.jsonl")] == [0, 1]
     assert [r["step"] for r in read_jsonl(here / "command" / "eval.jsonl")] == [0, 2]
     assert load_policy(here / "command" / "policy").config.hidden_size == 32
+
+
+REWARDS = """
+import os
+
+def judge(prompts, completions, **_):
+    if os.environ["RANK"] == "1":
+        {failure}
+    return [0.5] * len(prompts)
+"""
+
+
+@pytest.mark.parametrize(
+    ("failure", "last"),
+    [
+        ("raise OSError('the judge is not there')", "rewards:judge failed; 0 of 2"),
+        ("return [None] * len(prompts)", "rewards:judge: step 0: the reward function judge re"),
+    ],
+)
+def test_the_error_of_one_of_several_processes_comes_last(tiny_folder, tmp_path, failure, last):
+    (tmp_path / "rewards.py").write_text(REWARDS.format(failure=failure))
+    save_problems(tmp_path / "data.jsonl", generate(5, seed=5))
+    options = ["--profile=tiny", f"--policy={tiny_folder}", "--out=run", "--data=data.jsonl"]
+    options += ["--steps=2", "--batch-size=4", "--mini-batch-size=2", "--max-new-tokens=6"]
+    options += ["--reward=rewards:judge", "--judge-by-reward", "--quiet"]
+    done = launch(tmp_path, "-m", "glm_ppo_utils", "train", *options)
+    assert done.returncode
+    print(done.stderr)
+    lines = [line for line in done.stderr.splitlines() if line.strip(" =")]
+    assert lines[-1].split("traceback : ")[-1].startswith(f"process 1: error: {last}")
+    assert "[rank" not in done.stderr  # no traceback of the other process
 
 
 def test_processes_draw_unlike_numbers_and_one_process_those_of_before():
