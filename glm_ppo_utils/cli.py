@@ -17,8 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from glm_ppo_utils import __version__
 from glm_ppo_utils.errors import BadInput, tell_launcher
-from glm_ppo_utils.evaluator import Evaluator, Score
-from glm_ppo_utils.options import EvaluateOptions, ScoreOptions, SFTOptions, TrainOptions, parse
+from glm_ppo_utils.evaluator import Evaluator, Score, format_lp
+from glm_ppo_utils.evaluator.references import as_path, read_reference
+from glm_ppo_utils.options import (
+    DataOptions,
+    EvaluateOptions,
+    ScoreOptions,
+    SFTOptions,
+    TrainOptions,
+    parse,
+)
 from glm_ppo_utils.own_files import existing, read_answers, reward_function, traceback_in
 from glm_ppo_utils.problems import Problem, load_problems
 from glm_ppo_utils.profiles import Profile
@@ -141,7 +149,7 @@ def evaluate(options: EvaluateOptions) -> int:
 
     profile = options.chosen_profile()
     with _input(OSError):
-        problems = _own(options.data, profile) or pipeline.heldout_problems(profile)
+        problems = _own(options.data, options, profile) or pipeline.heldout_problems(profile)
         problems = problems[: options.limit]
         evaluator = Evaluator(options.workers)
         _check_references(evaluator, problems)
@@ -156,7 +164,7 @@ def evaluate(options: EvaluateOptions) -> int:
         prompts = [p.text for p in repeated]
         rollouts = respond(policy, tokenizer, prompts, length, temperature, batch)
         texts = [r.text for r in rollouts]
-        scores = evaluator.score_batch(texts, [p.reference for p in repeated])
+        scores = _score(evaluator, texts, repeated)
         rows = list(zip(repeated, texts, scores, strict=True))
         groups = [rows[i : i + n] for i in range(0, len(rows), n)]
         return [max(group, key=lambda row: row[2].reward) for group in groups]
@@ -181,13 +189,13 @@ def evaluate(options: EvaluateOptions) -> int:
 def score(options: ScoreOptions) -> int:
     """The score of each answer in a file, with its message, and a summary."""
     with _input(OSError):
-        problems = {p.id: p for p in _load(options.data)}
+        problems = {p.id: p for p in _load(options.data, options)}
         answers = read_answers(options.answers, problems)
         evaluator = Evaluator(options.workers)
         _check_references(evaluator, problems.values())
-    references = [problems[key].reference for key, _ in answers]
+    answered = [problems[key] for key, _ in answers]
     with _rows(options.json) as write, _rows(options.summary) as summarise:
-        scores = evaluator.score_batch([answer for _, answer in answers], references)
+        scores = _score(evaluator, [answer for _, answer in answers], answered)
         for (key, answer), verdict in zip(answers, scores, strict=True):
             _say(f"{key}  {verdict.reward:.2f}  {verdict.message}")
             write({"id": key, "answer": answer, **asdict(verdict)})
@@ -213,8 +221,8 @@ def sft(options: SFTOptions) -> int:
         raise BadInput("--heldout needs --data; without them the profile's problems are taken")
     profile = replace(profile, sft=knobs)
     with _input(OSError):
-        pairs = [(p.text, p.reference) for p in _own(options.data, profile)] or None
-        heldout = [(p.text, p.reference) for p in _own(options.heldout, profile)]
+        pairs = _pairs(_own(options.data, options, profile)) or None
+        heldout = _pairs(_own(options.heldout, options, profile))
     log = pipeline.train_sft_policy(profile, seed, not options.quiet, options.out, pairs, heldout)
     for name in ("loss", "eval_loss"):
         values = [row[name] for row in log if name in row]
@@ -227,25 +235,25 @@ def sft(options: SFTOptions) -> int:
 # -- what they need ---------------------------------------------------------------------------
 
 
-def _load(path: Path) -> list[Problem]:
+def _load(path: Path, options: DataOptions) -> list[Problem]:
     with _input(ValueError):
-        return load_problems(existing(path))
+        return load_problems(existing(path), **options.fields())
 
 
-def _own(path: Path | None, profile: Profile) -> list[Problem]:
+def _own(path: Path | None, options: DataOptions, profile: Profile) -> list[Problem]:
     """Problems of the user's file, as the profile puts them to the policy; none without a file."""
     from glm_ppo_utils import pipeline
 
-    return [] if path is None else pipeline.prepare(profile, _load(path))
+    return [] if path is None else pipeline.prepare(profile, _load(path, options))
 
 
 def _problems(options: TrainOptions, profile: Profile) -> tuple[list[Problem], list[Problem]]:
     """Problems for training and for evaluation."""
     from glm_ppo_utils import pipeline
 
-    heldout = _own(options.heldout, profile)
+    heldout = _own(options.heldout, options, profile)
     if options.data is not None:
-        return _own(options.data, profile), heldout
+        return _own(options.data, options, profile), heldout
     generated = pipeline.training_problems(profile)
     return generated, heldout or pipeline.heldout_problems(profile)
 
@@ -292,10 +300,26 @@ def _checkpoint(options: TrainOptions | EvaluateOptions, profile: Profile) -> Pa
     return pipeline.sft_policy(profile, seed, progress=not options.quiet)
 
 
+def _pairs(problems: Iterable[Problem]) -> list[tuple[str, str]]:
+    """Prompts and answers to learn; a reference in a file is written as LP text."""
+    for problem in problems:
+        if not problem.reference:
+            raise BadInput(f"problem {problem.id} has no reference, the answer to learn")
+    return [
+        (p.text, format_lp(read_reference(p.reference)) if as_path(p.reference) else p.reference)
+        for p in problems
+    ]
+
+
+def _score(evaluator: Evaluator, answers: list[str], problems: Sequence[Problem]) -> list[Score]:
+    references = [p.reference or None for p in problems]
+    return evaluator.score_batch(answers, references, [p.optimum for p in problems])
+
+
 def _check_references(evaluator: Evaluator, problems: Iterable[Problem]) -> None:
     for problem in problems:
         try:
-            evaluator.score("", problem.reference)
+            _score(evaluator, [""], [problem])
         except ValueError as error:
             raise BadInput(
                 f"problem {problem.id}: {error}; correct it, or train on a --reward of your own "

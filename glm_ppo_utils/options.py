@@ -20,6 +20,7 @@ from glm_ppo_utils.profiles import PROFILES, PPOSettings, Profile, SFTSettings, 
 
 File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
 Folder = Annotated[str | None, tyro.conf.arg(metavar="FOLDER")]
+Field = Annotated[str, tyro.conf.arg(metavar="FIELD")]
 Function = Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION")]
 
 
@@ -44,7 +45,27 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradingOptions:
+class DataOptions:
+    """Options of every command that reads problems: the names of the fields in their file."""
+
+    # Field with the id, a text or a number; without it the problem's place counts, from 1 on.
+    id: Field = "id"
+    # Field with the word problem.
+    text: Field = "text"
+    # Field with the reference: LP text, or the path of an LP or MPS file, from the data's folder.
+    reference: Field = "reference"
+    # Field with the optimal value. It grades the answers to problems without a reference: a model
+    # with the right optimum gets 0.6, and none counts as exact.
+    optimum: Field = "optimum"
+
+    def fields(self) -> dict[str, str]:
+        """The names, as `load_problems` takes them."""
+        names = ("id", "text", "reference", "optimum")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradingOptions(DataOptions):
     """Options of every command that grades answers."""
 
     # Processes in which the evaluator scores, each with hard limits; 0 scores in this process.
@@ -64,6 +85,7 @@ class TrainOptions(GradingOptions, ModelOptions):
       glm-ppo train --profile tiny --out runs/mine
       glm-ppo train --profile tiny --out runs/mine --steps 100   # goes on to step 100
       glm-ppo train --data mine.jsonl --heldout held.jsonl --reward rewards:short --out runs/x
+      glm-ppo train --data mamo.jsonl --text en_question --optimum en_answer --out runs/mamo
       glm-ppo train --profile chatglm3-6b --weights random --steps 2 --out runs/size
       accelerate launch --multi_gpu --num_processes 4 -m glm_ppo_utils train --out runs/four
       # on CPUs: ACCELERATE_USE_CPU=true accelerate launch --multi_gpu ...
@@ -77,8 +99,8 @@ class TrainOptions(GradingOptions, ModelOptions):
     # Checkpoint folder, adapter folder, or name on the hub. If left out: the profile's SFT policy,
     # which is trained first if it is missing (tiny: some minutes on a CPU).
     policy: Folder = None
-    # Problems to train on: a JSON object on each line with "id", "text" and "reference" (LP text).
-    # If left out, they are generated.
+    # Problems to train on: a JSON object on each line with "id", "text" and "reference" (LP text or
+    # the path of an LP or MPS file) or "optimum". If left out, they are generated.
     data: File = None
     # Problems for evaluations during training. With --data but without this, nothing is evaluated.
     heldout: File = None
@@ -146,7 +168,7 @@ class ScoreOptions(GradingOptions):
       glm-ppo score --data problems.jsonl --answers answers.jsonl
     """
 
-    # The problems, a JSON object on each line with "id", "text" and "reference" (LP text).
+    # The problems, in the form of `train`.
     data: Path
     # The answers, a JSON object on each line with "id" and "answer"; a problem may have several.
     answers: Path
@@ -157,7 +179,7 @@ class ScoreOptions(GradingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SFTOptions(ModelOptions):
+class SFTOptions(DataOptions, ModelOptions):
     """Supervised fine-tuning, the policy that PPO starts from (notebook 02).
 
     Teaches the profile's checkpoint to answer as in the demonstrations.

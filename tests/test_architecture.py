@@ -32,7 +32,9 @@ ROOMS = {
     "plotting": "evaluator",
     "pipeline": "errors problems evaluator chatglm profiles rollout ppo sft base_model",
     "options": "errors profiles",
-    "cli": "errors options problems evaluator chatglm profiles rollout ppo base_model pipeline",
+    "own_files": "errors",
+    "cli": "errors options own_files problems evaluator chatglm profiles rollout ppo base_model "
+    "pipeline",
     "__main__": "cli",
     # Notebook 04's experiments use what they like; nothing may use them.
     "labs": "errors atomic chatglm gradient_checkpointing profiles rollout ppo sft plotting",

@@ -374,6 +374,58 @@ def test_score_grades_a_file_of_answers(data, capsys):
         assert message in capsys.readouterr().err
 
 
+def write_optima() -> list[str]:
+    """Problems with an answer and no model, as some data sets have them; the options to read it."""
+    problem = generate(1, seed=5)[0]
+    optimum = Evaluator().score(problem.reference, problem.reference).objective_value
+    rows = [{"en_question": problem.text, "en_answer": str(optimum), "difficulty": "Easy"}]
+    Path("optima.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return ["--data=optima.jsonl", "--text=en_question", "--optimum=en_answer"]
+
+
+def test_problems_without_a_reference_are_graded_by_their_optimum(policy, capsys):
+    names = write_optima()
+    Path("answers.jsonl").write_text(
+        json.dumps({"id": 1, "answer": generate(1, seed=5)[0].reference})
+    )
+    assert main(["score", *names, "--answers=answers.jsonl"]) == 0
+    assert capsys.readouterr().out.startswith("1  0.60  the optimum, ")
+    assert main(["evaluate", "--profile=tiny", f"--policy={policy}", *names]) == 0
+    assert "base, 1 problems" in capsys.readouterr().out
+    assert main(["sft", "--profile=tiny", "--out=sft", *names]) == 2
+    assert "problem 1 has no reference, the answer to learn" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_train_takes_optima_and_hands_other_fields_to_the_reward(policy):
+    names = write_optima()
+    assert main(["train", "--profile=tiny", f"--policy={policy}", "--quiet", *OPTIONS,
+                 "--steps=1", "--out=run", *names]) == 0  # fmt: skip
+    assert logs("run")[0][0]["exact"] == 0
+    reward = write_reward(
+        "def reward(prompts, completions, difficulty, **_):\n"
+        "    return [float(d == 'Easy') for d in difficulty]\n",
+        "easy",
+    )
+    assert train(policy, "--steps=1", "--out=own", f"--reward={reward}", *names) == 0
+    assert logs("own")[0][0]["reward"] == 1
+
+
+def test_a_reference_may_be_a_file_beside_the_data(capsys):
+    problem = generate(1, seed=5)[0]
+    Path("data/models").mkdir(parents=True)
+    Path("data/models/one.lp").write_text(problem.reference)
+    row = {"id": "a", "text": problem.text, "reference": "models/one.lp"}
+    Path("data/data.jsonl").write_text(json.dumps(row))
+    write_answer("a", problem.reference)
+    assert main(["score", "--data=data/data.jsonl", "--answers=answers.jsonl"]) == 0
+    assert capsys.readouterr().out.startswith("a  1.00  ")
+    Path("data/models/one.lp").unlink()
+    assert main(["score", "--data=data/data.jsonl", "--answers=answers.jsonl"]) == 2
+    error = capsys.readouterr().err
+    assert "problem a: the reference data/models/one.lp does not exist" in error
+
+
 @pytest.mark.slow
 def test_sft_learns_own_pairs_and_its_policy_goes_on_to_train(data, capsys):
     more = [f"--data={data}", f"--heldout={data}", "--steps=4", "--eval-every=2", "--quiet"]

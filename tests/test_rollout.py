@@ -3,9 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from tiny import WORDS
 
-from glm_ppo_utils.rollout import RewardError, call_reward, reward_statistics, sampled_and_greedy
+from glm_ppo_utils.problems import Problem
+from glm_ppo_utils.rollout import (
+    RewardError,
+    as_prompts,
+    call_reward,
+    reward_statistics,
+    sampled_and_greedy,
+)
 
 
 def test_rates_are_counted_from_rewards():
@@ -25,6 +33,31 @@ def test_every_field_of_a_problem_reaches_the_reward_function():
 
     assert call_reward(reward, WORDS[:2], ["a", "b"]) == [0, 0]
     assert seen == {"prompts": [w.text for w in WORDS[:2]], "reference": ["one", "one"]}
+
+
+def test_rows_of_a_data_set_and_problems_with_other_fields_are_columns_too():
+    """A field that only some have is None for the others."""
+    rows = Dataset.from_list([{"text": "How many?", "optimum": 3.0, "prompts": "mine"}])
+    problem = Problem("a", "How much?", extra={"source": "me"})
+    seen = {}
+
+    def reward(**columns):
+        seen.update(columns)
+        return [0.0, 0.0]
+
+    call_reward(reward, as_prompts([*rows, problem]), ["a", "b"])
+    assert seen == {
+        "prompts": ["How many?", "How much?"],
+        "completions": ["a", "b"],
+        "optimum": [3.0, None],
+        "source": [None, "me"],
+        "id": [None, "a"],
+        "family": [None, ""],
+        "reference": [None, None],
+    }
+    for bad in ({"question": "How many?"}, "How many?"):
+        with pytest.raises(ValueError, match="problem 1 has no text"):
+            as_prompts([problem, bad])
 
 
 def test_both_decodings_are_evaluated_by_name():
