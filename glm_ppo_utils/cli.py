@@ -104,6 +104,8 @@ def train(options: TrainOptions) -> int:
             heldout=heldout,
             grader=grader,
             progress=not options.quiet,
+            samples_every=options.samples_every,
+            log_with=options.log_with,
         )
     done = run.folder.checkpoints.load_newest()[0]
     _say(

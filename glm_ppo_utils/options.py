@@ -94,7 +94,7 @@ class TrainOptions(GradingOptions, ModelOptions):
     """
 
     # Folder of the run: log.jsonl (a row per step), eval.jsonl (a row per evaluation),
-    # settings.json, checkpoints/, tensorboard/, and policy/ after the last step.
+    # samples.jsonl, settings.json, checkpoints/, tensorboard/, and policy/ after the last step.
     out: Path
     # Checkpoint folder, adapter folder, or name on the hub. If left out: the profile's SFT policy,
     # which is trained first if it is missing (tiny: some minutes on a CPU).
@@ -113,6 +113,10 @@ class TrainOptions(GradingOptions, ModelOptions):
     # random: random weights of the profile's architecture, without any download, to measure memory
     # and speed; the reward means nothing then, and no policy is stored.
     weights: Literal["checkpoint", "random"] = "checkpoint"
+    # Write some answers of every so many steps to samples.jsonl and TensorBoard; 0 for never.
+    samples_every: int = 10
+    # A tracker of accelerate's beside TensorBoard, such as wandb or mlflow; it must be installed.
+    log_with: str | None = None
     # Number of layers with --weights random, if not the published number.
     layers: int | None = None
     # The knobs of PPO; the defaults are the profile's.

@@ -409,6 +409,8 @@ def test_train_takes_optima_and_hands_other_fields_to_the_reward(policy):
     )
     assert train(policy, "--steps=1", "--out=own", f"--reward={reward}", *names) == 0
     assert logs("own")[0][0]["reward"] == 1
+    samples = read_jsonl(Path("own/samples.jsonl"))
+    assert [(row["step"], row["reward"]) for row in samples] == [(0, 1.0)] * 4
 
 
 def test_a_reference_may_be_a_file_beside_the_data(capsys):

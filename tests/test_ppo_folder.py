@@ -6,9 +6,11 @@ import os
 import numpy as np
 import pytest
 import torch
+from accelerate.tracking import GeneralTracker
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from glm_ppo_utils import atomic
-from glm_ppo_utils.ppo.folder import Checkpoints
+from glm_ppo_utils.ppo.folder import Checkpoints, RunFolder
 
 
 def saved(tmp_path, *steps):
@@ -89,3 +91,52 @@ def test_a_full_disk_is_a_clear_error_and_keeps_the_last_checkpoint(tmp_path, mo
         store.save(20, {})
     assert store.load_newest()[0] == 10
     assert [p.name for p in store.folder.iterdir()] == ["step-000010"]
+
+
+def test_samples_are_written_and_shown_and_those_of_repeated_steps_dropped(tmp_path):
+    folder = RunFolder(tmp_path, {})
+    with folder.writing(0):
+        for step in (0, 10):
+            sample = {"prompt": "How many?", "answer": "maximize\n x", "reward": 0.25}
+            folder.write_samples(step, [sample, {**sample, "reward": 1.0}])
+    rows = folder.rows("samples")
+    assert [(r["step"], r["reward"]) for r in rows] == [(0, 0.25), (0, 1.0), (10, 0.25), (10, 1.0)]
+    shown = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    (text,) = shown.Tensors("samples/text_summary")[0].tensor_proto.string_val
+    assert text.decode().startswith("**0.25** How many?\n\n    maximize\n     x\n\n**1.00**")
+    with folder.writing(10):
+        assert folder.rows("samples") == rows[:2]
+
+
+class Notes(GeneralTracker):
+    """A tracker that remembers."""
+
+    name, requires_logging_directory, tracker = "notes", False, None
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def store_init_configuration(self, values):
+        self.seen.append(values)
+
+    def log(self, values, step, **_):
+        self.seen.append((step, values))
+
+    def finish(self):
+        self.seen.append("finished")
+
+
+def test_a_tracker_gets_settings_numbers_and_the_end(tmp_path):
+    notes = Notes()
+    folder = RunFolder(tmp_path, {"steps": 3}, log_with=notes)
+    with folder.writing(0):
+        folder.write("log", {"step": 0, "reward": 0.5, "explained_variance": None})
+    assert notes.seen == [{"steps": 3}, (0, {"log/step": 0, "log/reward": 0.5}), "finished"]
+
+
+def test_an_unknown_tracker_and_one_that_is_not_installed(tmp_path):
+    with pytest.raises(ValueError, match="log_with: Unsupported logging capability: wandbb"):
+        RunFolder(tmp_path, {}, log_with="wandbb")
+    with pytest.raises(ValueError, match="log_with comet_ml: that tracker is not installed"):
+        RunFolder(tmp_path, {}, log_with="comet_ml")

@@ -4,7 +4,8 @@
 settings.json     the settings, and what else must be the same to resume the run
 log.jsonl         a row per step
 eval.jsonl        a row per evaluation on held-out problems
-tensorboard/      the same numbers, for TensorBoard
+samples.jsonl     some answers of every so many steps, with their rewards
+tensorboard/      all these, for TensorBoard
 checkpoints/      the state after the newest steps
 ================  ==================================================================
 """
@@ -20,8 +21,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import TextIO
 
 import torch
+from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
 from torch.utils.tensorboard import SummaryWriter
 
 from glm_ppo_utils import atomic
@@ -49,17 +53,26 @@ class RunFolder:
         The settings, and digests of all else that decides the results; see `run_identity`.
     main : bool
         Whether this process writes.
+    log_with : str or GeneralTracker, optional
+        A tracker of accelerate's, such as "wandb", which gets the numbers too.
 
     Raises
     ------
     BadInput
-        When the folder holds another run.
+        When the folder holds another run, or there is no such tracker.
     OSError
         When the folder cannot be written.
     """
 
-    def __init__(self, path: Path | str, identity: dict, main: bool = True):
-        self.path, self.main = Path(path), main
+    def __init__(
+        self,
+        path: Path | str,
+        identity: dict,
+        main: bool = True,
+        log_with: str | GeneralTracker | None = None,
+    ):
+        self.path, self.main, self.identity = Path(path), main, identity
+        self.tracker = _tracker(log_with, self.path) if main and log_with else None
         self.checkpoints = Checkpoints(self.path / "checkpoints")
         self._curves: SummaryWriter | None = None
         settings = self.path / "settings.json"
@@ -75,7 +88,7 @@ class RunFolder:
             ) from error
 
     def rows(self, name: str) -> list[dict]:
-        """The rows of ``log.jsonl`` or ``eval.jsonl``; `name` is "log" or "eval"."""
+        """The rows of ``<name>.jsonl``; `name` is "log", "eval" or "samples"."""
         return read_jsonl(self.path / f"{name}.jsonl")
 
     @contextmanager
@@ -86,6 +99,9 @@ class RunFolder:
             return
         self._drop_rows("log", done)
         self._drop_rows("eval", done + 1)
+        self._drop_rows("samples", done)
+        if self.tracker:
+            self.tracker.init_trackers("glm-ppo", config=self.identity)
         self._curves = SummaryWriter(str(self.path / "tensorboard"), purge_step=done)
         for row in self.rows("eval")[-1:]:
             self._draw("eval", row)  # `purge_step` has removed it with the steps to be repeated
@@ -94,6 +110,8 @@ class RunFolder:
         finally:
             with suppress(OSError):  # if the disk is full, writing a row has raised already
                 self._curves.close()
+            for tracker in self.tracker.trackers if self.tracker else ():
+                tracker.finish()
 
     def write(self, name: str, row: dict) -> None:
         """Append a row to ``<name>.jsonl``; a number that is not finite becomes null.
@@ -103,14 +121,40 @@ class RunFolder:
         OSError
             When it cannot be written, naming the file.
         """
+        if self.main:
+            row = {k: v if _is_finite(v) else None for k, v in row.items()}
+            with self._appending(name) as file:
+                file.write(json.dumps(row) + "\n")
+                self._draw(name, row)
+
+    def write_samples(self, step: int, samples: list[dict]) -> None:
+        """Append answers to ``samples.jsonl``, and show them in TensorBoard's tab for texts.
+
+        Parameters
+        ----------
+        samples : list of dict
+            Each with ``prompt``, ``answer`` and ``reward``.
+
+        Raises
+        ------
+        OSError
+            When they cannot be written, naming the file.
+        """
         if not self.main:
             return
-        row = {k: v if _is_finite(v) else None for k, v in row.items()}
+        with self._appending("samples") as file:
+            for sample in samples:
+                file.write(json.dumps({"step": step, **sample}, ensure_ascii=False) + "\n")
+            if self._curves is not None:
+                text = "\n\n".join(_markdown(sample) for sample in samples)
+                self._curves.add_text("samples", text, step)
+
+    @contextmanager
+    def _appending(self, name: str) -> Iterator[TextIO]:
         path = self.path / f"{name}.jsonl"
         try:
             with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-            self._draw(name, row)
+                yield file
         except OSError as error:
             raise OSError(
                 f"{path} could not be written ({error.strerror}); fix that, then run again: "
@@ -120,9 +164,11 @@ class RunFolder:
     def _draw(self, name: str, row: dict) -> None:
         if self._curves is None:
             return
-        for key, value in row.items():
-            if value is not None:
-                self._curves.add_scalar(f"{name}/{key}", value, row["step"])
+        scalars = {f"{name}/{key}": value for key, value in row.items() if value is not None}
+        for key, value in scalars.items():
+            self._curves.add_scalar(key, value, row["step"])
+        if self.tracker:
+            self.tracker.log(scalars, step=row["step"])
 
     def _drop_rows(self, name: str, step: int) -> None:
         """Drop all rows from `step` on, and a last row that was only partly written."""
@@ -145,6 +191,23 @@ class RunFolder:
         raise BadInput(
             f"{self.path} holds a run with {what} to resume it, or another out_dir to start afresh"
         )
+
+
+def _tracker(log_with: str | GeneralTracker, folder: Path) -> Accelerator:
+    """Accelerate's door to a tracker."""
+    try:
+        tracker = Accelerator(log_with=log_with, project_dir=str(folder))
+    except ValueError as error:
+        raise BadInput(f"log_with: {error}") from error
+    if not tracker.log_with:
+        raise BadInput(f"log_with {log_with}: that tracker is not installed; pip install it")
+    return tracker
+
+
+def _markdown(sample: dict) -> str:
+    """A sampled answer for TensorBoard, where four spaces keep the lines of an LP apart."""
+    answer = "\n".join(f"    {line}" for line in sample["answer"].splitlines())
+    return f"**{sample['reward']:.2f}** {sample['prompt']}\n\n{answer}"
 
 
 def run_identity(

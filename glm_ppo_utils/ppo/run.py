@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import PartialState
+from accelerate.tracking import GeneralTracker
 from accelerate.utils import gather_object, parse_flag_from_env
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, set_seed
@@ -39,6 +40,8 @@ from glm_ppo_utils.rollout import (
     sampled_and_greedy,
     stop_ids,
 )
+
+SAMPLES = 8  # answers that a step writes down
 
 
 class PPORun:
@@ -65,6 +68,10 @@ class PPORun:
         evaluator here to train on another reward and still see how many answers are exact.
     progress : bool
         Show a progress bar.
+    samples_every : int
+        Every so many steps `SAMPLES` answers go to ``samples.jsonl`` and TensorBoard; 0 for never.
+    log_with : str or accelerate.tracking.GeneralTracker, optional
+        A tracker beside TensorBoard, such as "wandb" or "mlflow", which must be installed.
 
     Raises
     ------
@@ -94,6 +101,8 @@ class PPORun:
         heldout: Sequence = (),
         grader: RewardFn | None = None,
         progress: bool = True,
+        samples_every: int = 10,
+        log_with: str | GeneralTracker | None = None,
     ):
         if not isinstance(policy, PreTrainedModelWrapper):
             raise TypeError(
@@ -114,7 +123,8 @@ class PPORun:
         check_lengths(model, tokenizer, [*self.problems, *self.heldout], length)
         with processes.main_process_first():
             identity = run_identity(settings, policy, self.problems, heldout, reward_fn)
-            self.folder = RunFolder(self.out_dir, identity, main=self.process == 0)
+            self.folder = RunFolder(self.out_dir, identity, self.process == 0, log_with)
+        self.samples_every = samples_every
         self.trainer = ResponseTrainer(policy, tokenizer, settings, self.processes)
         self.scale, self.replay = RewardScale(), Replay(settings)
         self.done = 0  # number of finished steps
@@ -159,6 +169,11 @@ class PPORun:
             rollouts = self.rollout(batch)
         with clock("score"):
             rewards, grades = self._score(step, batch, [r.text for r in rollouts])
+        if self.samples_every and step % self.samples_every == 0:
+            rows = zip(batch[:SAMPLES], rollouts[:SAMPLES], rewards[:SAMPLES], strict=True)
+            self.folder.write_samples(
+                step, [{"prompt": p.text, "answer": r.text, "reward": s} for p, r, s in rows]
+            )
         self._half_learnt = True
         with clock("optimise"):
             stats = self.optimise(rollouts, rewards)
