@@ -108,11 +108,11 @@ class PPOSettings:
         value warm-up, so that the last steps average out noise instead of adding to it. If a run is
         resumed with more steps, the rates fall more slowly from then on.
     value_coef : float
-        Weight of the value loss. Returns are in spreads of the reward; see `kl_coef`.
+        Weight of the value loss; small, because value head and policy share all layers.
     clip : float
         How far the ratio of new to old probability may move from 1 before it is clipped.
     value_clip : float
-        How far a value may move from its old one before it is clipped.
+        How far a value may move from its old one before it is clipped, in spreads of the reward.
     gamma : float
         Discount per token.
     lam : float
@@ -181,9 +181,9 @@ class PPOSettings:
     value_lr: float = 5e-3
     value_warmup: int = 5
     lr_end: float = 0.1
-    value_coef: float = 0.5
+    value_coef: float = 0.05
     clip: float = 0.2
-    value_clip: float = 0.2
+    value_clip: float = 0.6
     gamma: float = 1.0
     lam: float = 1.0
     kl_coef: float = 0.05

@@ -13,8 +13,8 @@ import pytest
 import torch
 from tiny import WORDS
 
-from glm_ppo_utils.__main__ import main
 from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer
+from glm_ppo_utils.cli import main
 from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
 from glm_ppo_utils.ppo import run as ppo
 from glm_ppo_utils.problems import generate, save_problems
@@ -61,13 +61,15 @@ class Forced(PPORun):
         return WORDS[4 * (step % 2) :][:8]
 
 
-def train(folder, out, kind=PPORun, steps=3, lora=False) -> PPORun:
+def make(folder, out, kind=PPORun, lora=False, reward=by_prompt, **changes) -> PPORun:
     torch.manual_seed(int(os.environ.get("RANK", 0)))  # ranks start from unlike value heads
     policy = add_value_head(load_policy(folder, lora={"r": 4} if lora else None))
-    settings = replace(SETTINGS, steps=steps)
-    run = kind(
-        policy, load_tokenizer(folder), by_prompt, WORDS, settings, out, WORDS, progress=False
-    )
+    settings, tokenizer = replace(SETTINGS, **changes), load_tokenizer(folder)
+    return kind(policy, tokenizer, reward, WORDS, settings, out, WORDS, progress=False)
+
+
+def train(folder, out, kind=PPORun, **more) -> PPORun:
+    run = make(folder, out, kind, **more)
     run.train()
     return run
 
@@ -78,6 +80,26 @@ def learnt(run: PPORun) -> dict[str, torch.Tensor]:
 
 def forced(folder, lora: bool) -> PPORun:
     return train(folder, f"forced-lora-{lora}", Forced, lora=lora)
+
+
+def every_other(prompts, completions, **_):
+    """An exact answer and a wrong one to each problem; the two stand side by side."""
+    assert prompts[::2] == prompts[1::2]
+    return [float(i % 2) for i in range(len(prompts))]
+
+
+def replayed(folder, steps: int) -> PPORun:
+    """Replay, and the baseline of a group."""
+    group = {"samples_per_problem": 2, "baseline": "group", "eval_every": 0}
+    replay = {"replay": 2, "replay_batch_size": 4}
+    return train(folder, "replayed", reward=every_other, steps=steps, **group, **replay)
+
+
+def imitated(folder) -> dict:
+    """A supervised update on eight answers of unequal lengths."""
+    run = make(folder, "imitated", Forced)
+    pairs = [(r.query, r.response) for r in run.rollout(WORDS[:8])]
+    return {"loss": run.trainer.imitate(run._share(pairs)), **learnt(run)}
 
 
 def averaged_gradients(out: Path) -> dict[int, torch.Tensor]:
@@ -120,6 +142,10 @@ if __name__ == "__main__":  # what each of the two processes does
     results["whole"] = learnt(train(folder, "whole"))
     train(folder, "parts", steps=2)
     results["parts"] = learnt(train(folder, "parts"))
+    replayed(folder, 1)
+    run = replayed(folder, 3)
+    results["replayed"] = {**learnt(run), "answers": sorted(map(str, run.replay.answers.items()))}
+    results["imitated"] = imitated(folder)
     results["stopped"] = stopped(folder)
     results["refused"] = command(folder, "command", "--batch-size=3", "--mini-batch-size=3")
     results["done"] = command(folder, "command")
@@ -230,6 +256,25 @@ def test_the_train_command_runs_on_two_processes_and_speaks_once(two):
     assert [r["step"] for r in read_jsonl(here / "command" / "log.jsonl")] == [0, 1]
     assert [r["step"] for r in read_jsonl(here / "command" / "eval.jsonl")] == [0, 2]
     assert load_policy(here / "command" / "policy").config.hidden_size == 32
+
+
+def test_two_processes_replay_the_exact_answers_of_both(tiny_folder, two, tmp_path, monkeypatch):
+    """The update is that on the whole batch; the answers are stored, and kept alike by both."""
+    here, results = two
+    monkeypatch.chdir(tmp_path)
+    one, first = imitated(tiny_folder), results[0]["imitated"]
+    assert first.pop("loss") == pytest.approx(one.pop("loss"), abs=1e-4)
+    assert all(torch.equal(first[name], results[1]["imitated"][name]) for name in one)
+    gaps = [
+        (first[name] - value).abs().max() for name, value in one.items() if "v_head" not in name
+    ]
+    assert max(gaps) < 1e-4
+    first, second = (r["replayed"] for r in results)
+    assert first.pop("answers") == second.pop("answers")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    rows = read_jsonl(here / "replayed" / "log.jsonl")
+    assert [row["exact"] for row in rows] == [0.5] * 3
+    assert rows[0]["replay_answers"] == 4 <= rows[-1]["replay_answers"]
 
 
 REWARDS = """
