@@ -81,13 +81,11 @@ def ablation_differences() -> pd.DataFrame:
     return rates.sub(rates["healthy"], axis=0)
 
 
-def stored_base_model() -> list[float]:
-    """Parameters, and megabytes, of the stored base model."""
-    path = base_model.FOLDER / base_model.WEIGHTS
-    with safe_open(path, "pt") as file:
+def parameters() -> int:
+    """Of the stored base model."""
+    with safe_open(base_model.FOLDER / base_model.WEIGHTS, "pt") as file:
         names = [name for name in file.keys() if "inv_freq" not in name]  # a buffer
-        count = sum(file.get_tensor(name).numel() for name in names)
-    return [count, path.stat().st_size / 1e6]
+        return sum(file.get_tensor(name).numel() for name in names)
 
 
 def probe() -> pd.DataFrame:
@@ -130,20 +128,23 @@ UNPACK, SHAPE = "too many values to unpack", "no attribute 'shape'"
 FORMAT, PADDING = "standardize_cache_format", "padding_side"
 EXTRACT = "no attribute '_extract_past_from_model_output'"
 NUMBER = r"([\d.,]*\d)"
+WAYS = ("greedy", "sampled")
 
 CLAIMS = [
-    Claim("README", r"over seeds (\d), (\d), (\d):", lambda: list(learning()["seed"])),
+    Claim("README", r"over seeds (\d), (\d), (\d), with", lambda: list(learning()["seed"])),
     Claim(
         "README",
-        rf"at most {NUMBER} sampled answers each",
+        rf"at most {NUMBER} sampled answers for each",
         lambda: [max(TINY.ppo.steps * TINY.ppo.batch_size, *learning()["rejection_answers"])],
     ),
-    Claim("README", r"exact answers on (\d+) held-out", lambda: [TINY.ppo.eval_problems]),
+    Claim("README", r"Exact answers on (\d+) held-out", lambda: [TINY.ppo.eval_problems]),
     Claim("RESULTS", r"the share of (\d+) held-out", lambda: [TINY.ppo.eval_problems]),
     Claim("RESULTS", r"over seeds (\d), (\d) and (\d)", lambda: list(learning()["seed"])),
-    Claim("README", rf"base model of {NUMBER} parameters \({NUMBER} MB\)", stored_base_model),
+    Claim("README", rf"a ChatGLM of {NUMBER} parameters", lambda: [parameters()]),
     Claim(
-        "README", rf"`make base` \({NUMBER} minutes on 2", lambda: [base_model.made()["minutes"]]
+        "README",
+        rf"reward {NUMBER}: the coefficient of skirts",
+        lambda: numbers("03", r"^reward +([\d.]+)$"),
     ),
     Claim(
         "README",
@@ -172,16 +173,61 @@ CLAIMS = [
         lambda: numbers("03", r"should be (\d+), not (\d+)"),
     ),
     Claim(
+        "01",
+        rf"correlation at least {NUMBER}\)",
+        lambda: numbers("01", r"two people's rankings: ([\d.]+)"),
+    ),
+    Claim(
+        "01",
+        r"found the better answer in (\d+) %",
+        lambda: [100 * x for x in numbers("01", r"finds the better answer: +([\d.]+)")],
+    ),
+    Claim(
+        "02",
+        r"(\d+) % exactly when it decodes greedily, and (\d+) % when it samples",
+        lambda: [100 * numbers("02", rf"^{way} .*'exact': ([\d.]+)")[0] for way in WAYS],
+    ),
+    Claim(
+        "02",
+        r"(\d+) % of the sampled answers are LPs",
+        lambda: [100 * numbers("02", r"^sampled .*'parsed': ([\d.]+)")[0]],
+    ),
+    Claim(
+        "02",
+        r"(\d+) % of the (\d+) that we counted",
+        lambda: [100 * numbers("02", r"share with an error: ([\d.]+)")[0], 600],
+    ),
+    Claim(
         "03",
-        rf"but {NUMBER} to {NUMBER} to everything",
-        lambda: [f(row[1] for row in table("03", "graph only  both")) for f in (min, max)],
+        rf"earned more than {NUMBER}\. Try",
+        lambda: [max(row[-1] for row in table("03", "the evaluator  highest"))],
+    ),
+    Claim(
+        "05",
+        rf"sampled answers from {NUMBER} to {NUMBER} and of greedy ones from {NUMBER} to {NUMBER}",
+        lambda: [learning()[f"{p}_{w}_exact"].mean() for w in WAYS[::-1] for p in ("sft", "ppo")],
+    ),
+    Claim(
+        "05",
+        rf"same evaluator, reached {NUMBER} and {NUMBER} in less time",
+        lambda: [learning()[f"rejection_{w}_exact"].mean() for w in WAYS[::-1]],
+    ),
+    Claim(
+        "05",
+        rf"gain as little as {NUMBER}",
+        lambda: [ablation_differences()["four-passes"].min()],
+    ),
+    Claim(
+        "05",
+        rf"from {NUMBER} to {NUMBER} while exact answers fell from {NUMBER} to {NUMBER}",
+        lambda: table("05", "reward, first step")[-1][:4],
     ),
     Claim(
         "03",
         rf"in full, the evaluator at most {NUMBER}\. \*Stuffed",
         lambda: [max(row[-1] for row in table("03", "the evaluator  highest")[:4])],
     ),
-    Claim("04", r"([\w-]+) versions The head", lambda: [probe()["transformers"].nunique()]),
+    Claim("04", r"([\w-]+) versions The missing head", lambda: [probe()["transformers"].nunique()]),
     Claim(
         "04",
         r"one probe of (\d+) steps under (\d+) versions",
@@ -253,8 +299,7 @@ def test_three_ablations_point_the_same_way_for_every_seed():
     by = ablation_differences()
     assert (by[["four-passes", "constant-rate"]] > 0).all(axis=None)
     assert (by["lambda-0.95"] < 0).all()
-    for where in ("RESULTS", "05"):
-        assert "in the same direction for every seed" in prose(where)
+    assert "in the same direction for every seed" in prose("RESULTS")
 
 
 def test_tables_are_those_of_the_recorded_runs():
@@ -280,7 +325,7 @@ def test_stored_outputs_are_of_full_runs():
     """Not of a quick run, and not of yesterday's settings."""
     assert numbers("02", r"(\d+) steps in") == [TINY.sft.steps]
     assert numbers("05", r"(\d+) steps in") == [TINY.ppo.steps]
-    for notebook in ("02", "03", "05"):
+    for notebook in ("02", "05"):
         assert "profile tiny" in printed(notebook)
 
 

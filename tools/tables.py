@@ -56,20 +56,8 @@ def measured(name: str) -> str:
 # -- README: the caller passes the headings, in English or Chinese
 
 
-def learning(header: Sequence[str], ways: Sequence[str]) -> str:
-    """Exact rates before and after PPO; `ways` names sampled and greedy decoding."""
-    seeds = read("learning")
-    return table(
-        header,
-        [
-            [name, *(spread(seeds[f"{stage}_{way}_exact"]) for stage in ("sft", "ppo"))]
-            for name, way in zip(ways, ("sampled", "greedy"), strict=True)
-        ],
-    )
-
-
 def alternatives(header: Sequence[str], names: Sequence[str]) -> str:
-    """PPO, rejection sampling and best of n; minutes are the mean over seeds."""
+    """SFT, PPO, rejection sampling and best of n; minutes are the mean over seeds."""
     seeds = read("learning")
 
     def row(exact: Sequence[str], seconds: str = "") -> list[str]:
@@ -77,6 +65,7 @@ def alternatives(header: Sequence[str], names: Sequence[str]) -> str:
         return [*rates, f"{seeds[seconds].mean() / 60:.1f}" if seconds else ""]
 
     rows = [
+        row(["sft_sampled_exact", "sft_greedy_exact"]),
         row(["ppo_sampled_exact", "ppo_greedy_exact"], "ppo_seconds"),
         row(["rejection_sampled_exact", "rejection_greedy_exact"], "rejection_seconds"),
         row(["best_of_4_exact"]),
@@ -107,6 +96,15 @@ def best_of() -> str:
     exact = read("best_of_n").groupby("n").exact
     sizes = [1, 2, 4, 8, 16, 32]
     return table(["n", *sizes], [["exact", *(spread(exact.get_group(n)) for n in sizes)]])
+
+
+def verdicts() -> str:
+    """How many models each judge calls the same as the reference; NL4Opt's development split."""
+    rows = read("evaluator_verdicts_nl4opt")
+    header = ["models", "how many", "evaluator", "objective only", "graph colours"]
+    names = {"equivalent": "written differently", "different": "wrong"}
+    columns = ["models", *header[2:]]
+    return table(header, [[names[r.kind], *(r[c] for c in columns)] for _, r in rows.iterrows()])
 
 
 def ablations() -> str:

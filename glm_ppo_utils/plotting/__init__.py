@@ -5,8 +5,10 @@ from .background import (
     calibration,
     clipped_objective,
     common_scale,
+    ppo_step,
     rlhf_steps,
     rollout_by_token,
+    swap,
 )
 from .evaluator import (
     blind_spots,
@@ -14,7 +16,6 @@ from .evaluator import (
     marked_parts,
     model_graphs,
     score_distribution,
-    second_opinions,
 )
 from .ppo import alternatives, learning, ppo_curves, recorded_runs
 from .sft import sft_loss, token_table
@@ -32,12 +33,13 @@ __all__ = [
     "marked_parts",
     "model_graphs",
     "ppo_curves",
+    "ppo_step",
     "recorded_runs",
     "rlhf_steps",
     "rollout_by_token",
     "score_distribution",
-    "second_opinions",
     "sft_loss",
+    "swap",
     "token_table",
     "value_layouts",
     "version_matrix",

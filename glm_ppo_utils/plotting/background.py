@@ -10,65 +10,117 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .style import EXACT, KL, POLICY, REFERENCE, REWARD, VALUE
+from .style import KL, POLICY, REFERENCE, REWARD, VALUE
 
-# Each step: its title, and three boxes with their colours.
-_SFT = (
-    "1  supervised\n    fine-tuning",
-    ("demonstrations\nproblem → answer", "white"),
-    ("imitate:\nloss on answer tokens", "white"),
-    ("SFT policy", REFERENCE),
-)
-_REWARD_MODEL = (
-    "2  a reward model",
-    ("people compare\ntwo answers", "white"),
-    ("train on pairs:\n−log σ(r₊ − r₋)", "white"),
-    ("reward model", REWARD),
-)
-_EVALUATOR = (
-    "2  an evaluator",
-    ("no people:\nparse, solve, compare", "white"),
-    ("nothing to train:\none scale, 0 to 1", "white"),
-    ("evaluator", REWARD),
-)
-_PPO = (
-    "3  PPO",
-    ("policy writes\nan answer", POLICY),
-    ("reward − β · KL", KL),
-    ("advantages,\nclipped update", VALUE),
+# Each step of RLHF: its title, and three boxes with their colours.
+_STEPS = (
+    (
+        "1  supervised\n    fine-tuning",
+        ("demonstrations\nproblem → answer", "white"),
+        ("imitate:\nloss on answer tokens", "white"),
+        ("SFT policy, kept as\nreference model", REFERENCE),
+    ),
+    (
+        "2  a reward model",
+        ("people compare\ntwo answers", "white"),
+        ("train on pairs:\n−log σ(r₊ − r₋)", "white"),
+        ("reward model", REWARD),
+    ),
+    (
+        "3  PPO",
+        ("policy writes\nan answer", POLICY),
+        ("reward − β · KL", KL),
+        ("minus value head's\nguess: update", VALUE),
+    ),
 )
 
 
-def rlhf_steps(evaluator: bool = False) -> Figure:
-    """The three steps of RLHF as boxes and arrows, coloured by role as in every later figure.
-
-    With `evaluator`, step 2 shows the evaluator that replaces the reward model in this series.
-    """
-    figure, ax = plt.subplots(figsize=(13, 6), layout="constrained")
-    steps = (_SFT, _EVALUATOR if evaluator else _REWARD_MODEL, _PPO)
-    for y, (title, *boxes) in zip((3, 2, 1), steps, strict=True):
+def rlhf_steps() -> Figure:
+    """The three steps of RLHF as boxes and arrows, coloured by role as in every later figure."""
+    figure, ax = _canvas((13, 6), (-1.35, 2.85), (0.32, 3.4))
+    for y, (title, *boxes) in zip((3, 2, 1), _STEPS, strict=True):
         ax.text(-1.3, y, title, ha="left", va="center", fontsize=15, fontweight="bold")
         for x, (text, colour) in enumerate(boxes):
-            corner = (x - 0.4, y - 0.3)
-            ax.add_patch(Rectangle(corner, 0.8, 0.6, facecolor=colour, ec="black", linewidth=1.5))
-            ink = "black" if colour in ("white", KL) else "white"
-            ax.text(x, y, text, ha="center", va="center", fontsize=13, color=ink)
-    for y in (3, 2, 1):
+            _box(ax, x, y, text, colour)
         _arrow(ax, (0.4, y), (0.6, y))
         _arrow(ax, (1.4, y), (1.6, y))
     around = ((2.4, 3), (2.75, 3), (2.75, 0.42), (-0.15, 0.42), (-0.15, 0.69))
     _arrow(ax, *around, text="starts from, stays near")
     _arrow(ax, (2, 1.69), (2, 1.5), (1, 1.5), (1, 1.31), text="scores each answer")
     _arrow(ax, (1.85, 0.69), (1.85, 0.56), (0.15, 0.56), (0.15, 0.69), text="better policy")
-    ax.set(xlim=(-1.35, 2.85), ylim=(0.32, 3.4))
-    ax.axis("off")
     return figure
 
 
-def _arrow(ax: Axes, *points: tuple[float, float], text: str = "") -> None:
+def swap() -> Figure:
+    """The reward model goes out, the evaluator comes in; policy and PPO stay."""
+    figure, ax = _canvas((13, 4.8), (-0.5, 4.5), (0.1, 3))
+    for x, y, text, colour in (
+        (0, 1.5, "policy writes\nan answer", POLICY),
+        (1.4, 0.9, "a reference LP\nfor each problem", "white"),
+        (2.7, 0.9, "evaluator: parse,\nsolve, compare", REWARD),
+        (4, 1.5, "PPO step", VALUE),
+    ):
+        _box(ax, x, y, text, colour)
+    _box(ax, 1.4, 2.1, "people compare\nmany pairs", "white", out=True)
+    _box(ax, 2.7, 2.1, "reward model\n(trained)", "white", out=True)
+    _arrow(ax, (1.8, 2.1), (2.3, 2.1), out=True)
+    _arrow(ax, (0, 1.8), (0, 2.65), (2.7, 2.65), (2.7, 2.4), out=True)
+    _arrow(ax, (3.1, 2.1), (3.85, 2.1), (3.85, 1.8), out=True)
+    _arrow(ax, (1.8, 0.9), (2.3, 0.9))
+    _arrow(ax, (0.4, 1.5), (2.5, 1.5), (2.5, 1.2), text="answer")
+    _arrow(ax, (3.1, 0.9), (3.85, 0.9), (3.85, 1.2), text="score, 0 to 1")
+    _arrow(ax, (4.15, 1.2), (4.15, 0.3), (0, 0.3), (0, 1.2), text="better policy")
+    ax.plot([2.2, 3.2], [1.75, 2.45], color=REWARD, linewidth=5, alpha=0.7)
+    ax.plot([2.2, 3.2], [2.45, 1.75], color=REWARD, linewidth=5, alpha=0.7)
+    return figure
+
+
+def ppo_step() -> Figure:
+    """One PPO step: what is computed from what, and what is updated at its end."""
+    figure, ax = _canvas((13, 5.4), (-0.5, 4.5), (0.1, 3.45))
+    for x, y, text, colour in (
+        (0, 2, "policy writes\nan answer", POLICY),
+        (1.3, 3, "judge scores the\nfinished answer", REWARD),
+        (1.3, 2, "reference model:\nKL of each token", REFERENCE),
+        (1.3, 1, "value head guesses\nthe reward to come", VALUE),
+        (2.65, 2.5, "reward of a token:\nscore at the end,\nminus β · KL", KL),
+        (4, 2, "advantage: more\nthan was guessed?", "white"),
+        (2.65, 1, "clipped policy loss\nand value loss", "white"),
+    ):
+        _box(ax, x, y, text, colour)
+    for y in (1, 2, 3):
+        _arrow(ax, (0.4, 2), (0.65, 2), (0.65, y), (0.9, y))
+    for y in (2, 3):
+        _arrow(ax, (1.7, y), (1.95, y), (1.95, 2.5), (2.25, 2.5))
+    _arrow(ax, (3.05, 2.5), (4, 2.5), (4, 2.3))
+    _arrow(ax, (1.3, 1.3), (1.3, 1.5), (3.4, 1.5), (3.4, 1.9), (3.6, 1.9))
+    _arrow(ax, (4, 1.7), (4, 1), (3.05, 1))
+    _arrow(ax, (2.65, 0.7), (2.65, 0.3), (0, 0.3), (0, 1.7), text="gradient step; next batch")
+    return figure
+
+
+def _canvas(
+    size: tuple[float, float], x: tuple[float, float], y: tuple[float, float]
+) -> tuple[Figure, Axes]:
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    ax.set(xlim=x, ylim=y)
+    ax.axis("off")
+    return figure, ax
+
+
+def _box(ax: Axes, x: float, y: float, text: str, colour: str, out: bool = False) -> None:
+    """A box around (x, y); one that is `out` is pale and has a broken edge."""
+    edge = dict(ec=REFERENCE, linestyle="--") if out else dict(ec="black")
+    ax.add_patch(Rectangle((x - 0.4, y - 0.3), 0.8, 0.6, facecolor=colour, linewidth=1.5, **edge))
+    ink = REFERENCE if out else "black" if colour in ("white", KL) else "white"
+    ax.text(x, y, text, ha="center", va="center", fontsize=12.5, color=ink)
+
+
+def _arrow(ax: Axes, *points: tuple[float, float], text: str = "", out: bool = False) -> None:
     """A line through `points` that ends in an arrow head, with `text` on its longest part."""
-    ax.plot(*zip(*points[:-1], strict=True), color="black", linewidth=1.5)
-    head = dict(arrowstyle="-|>", color="black", linewidth=1.5, shrinkA=0, shrinkB=0)
+    line = dict(color=REFERENCE, linestyle="--") if out else dict(color="black")
+    ax.plot(*zip(*points[:-1], strict=True), linewidth=1.5, **line)
+    head = dict(arrowstyle="-|>", linewidth=1.5, shrinkA=0, shrinkB=0, color=line["color"])
     ax.annotate("", points[-1], points[-2], arrowprops=head)
     if text:
         (x0, y0), (x1, y1) = max(pairwise(points), key=lambda p: abs(p[1][0] - p[0][0]))
@@ -149,31 +201,51 @@ def calibration(curves: dict[str, tuple], mistakes: pd.Series) -> Figure:
     return figure
 
 
+# Of PPO's objective, by the sign of the advantage: what a token does left of the band of ratios
+# that clipping leaves alone, inside it, and right of it; and where the words stand.
+_CASES = {
+    1: (
+        ("1 moved the wrong\nway: pulled back", 1.0),
+        ("2 pushed\nup", 0.4),
+        ("3 flat: up enough", 0.95),
+    ),
+    -1: (
+        ("4 flat:\ndown enough", -1.25),
+        ("5 pushed\ndown", -2.2),
+        ("6 moved the wrong\nway: pulled back", -1.0),
+    ),
+}
+
+
 def clipped_objective(
     surrogate: Callable[..., Any], clip: float = 0.2, points: pd.DataFrame | None = None
 ) -> Figure:
-    """PPO's objective of a token against its probability ratio, for either sign of the advantage.
+    """PPO's objective of a token against its probability ratio, with the six cases of clipping.
 
     Parameters
     ----------
     surrogate : callable
         ``(ratio, advantage, clip) -> objective`` on arrays.
+    clip : float
+        Ratios within ``1 - clip`` and ``1 + clip`` are left alone.
     points : DataFrame, optional
         Tokens to mark: their text as index, columns ``ratio`` and ``advantage``, of which only the
         sign is used.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(13, 5.2), layout="constrained")
     ratio = pd.Series([i / 100 for i in range(40, 281)])
     ticks = [0.4, 0.6, 0.8, 1, 1.2, 1.5, 2, 2.5]
     for ax, sign, name in zip(axes, (1, -1), ("positive", "negative"), strict=True):
         ax.plot(ratio, sign * ratio, ":", color=REFERENCE, label="unclipped")
         ax.plot(ratio, surrogate(ratio, sign, clip), color=POLICY, label="clipped objective")
-        ax.axvspan(1 - clip, 1 + clip, color=EXACT, alpha=0.15, label=f"within 1 ± {clip}")
+        ax.axvspan(1 - clip, 1 + clip, color=REFERENCE, alpha=0.15, label=f"within 1 ± {clip}")
         ax.set(xlabel="ratio: new / old probability", ylabel="objective per |advantage|")
         ax.set(title=f"{name} advantage", xscale="log")
         ax.set_xticks(ticks, ticks)
         ax.margins(y=0.15)
         ax.minorticks_off()
+        for x, (case, height) in zip((0.55, 0.98, 1.8), _CASES[sign], strict=True):
+            ax.text(x, height, case, ha="center", va="center", fontweight="bold")
         if points is not None:
             marked = points[points.advantage * sign > 0].sort_values("ratio")
             for i, (word, at) in enumerate(marked.ratio.items()):
@@ -182,7 +254,8 @@ def clipped_objective(
                 height = (22 + 11 * i) * (1 if i % 2 == 0 else -1)  # neighbours stay apart
                 offset = dict(xytext=(0, height), textcoords="offset points")
                 line = dict(arrowstyle="-", color=REWARD)
-                ax.annotate(word, place, **offset, ha="center", va="center", arrowprops=line)
+                look = dict(ha="center", va="center", color=REWARD)
+                ax.annotate(word, place, **offset, **look, arrowprops=line)
     axes[0].legend(loc="upper left")
     return figure
 
@@ -193,7 +266,8 @@ def rollout_by_token(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table
-        Index: the tokens; columns ``penalty``, ``score``, ``value``, ``return``, ``advantage``.
+        Index: the tokens; columns ``penalty``, ``score``, ``value``, ``return``, ``advantage``
+        and ``whitened``.
     """
     figure, axes = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
     place = pd.Series(range(len(table)))
@@ -201,14 +275,16 @@ def rollout_by_token(table: pd.DataFrame) -> Figure:
     axes[0].bar(place, table.score, color=REWARD, label="score", bottom=table.penalty.clip(lower=0))
     axes[1].plot(place, table.value, "o--", color=VALUE, label="value (before)")
     axes[1].plot(place, table["return"], "s-", color="black", label="return (target)")
-    axes[2].bar(place, table.advantage, color=POLICY)
+    axes[2].bar(place, table.whitened, color=POLICY, label="whitened: used by PPO")
+    axes[2].plot(place, table.advantage, "kD", markersize=8, label="before whitening")
     titles = ("reward of each token", "what the value head said", "advantage of each token")
-    labels = ("reward", "reward still to come", "advantage (reward)")
+    labels = ("reward", "reward still to come", "advantage")
     for ax, title, label in zip(axes, titles, labels, strict=True):
         ax.axhline(0, color="black", linewidth=1)
         ax.set_xticks(place, table.index, fontsize=12)
         ax.set(title=title, xlabel="token", ylabel=label)
     axes[0].legend()
-    axes[1].margins(y=0.3)
-    axes[1].legend(loc="upper left")
+    for ax in axes[1:]:
+        ax.margins(y=0.4)
+        ax.legend(loc="upper left")
     return figure

@@ -48,22 +48,19 @@ def credit(curve: Callable[..., Any], by_edits: pd.DataFrame, edge: float) -> Fi
     return figure
 
 
-def blind_spots(tables: dict[str, pd.DataFrame]) -> Figure:
-    """Heat maps, one per table: mistakes down, judges across, a share in each cell."""
-    figure, axes = plt.subplots(
-        1, len(tables), figsize=(14, 5.5), layout="constrained", sharey=True
-    )
-    for ax, (title, table) in zip(axes, tables.items(), strict=True):
-        image = ax.imshow(table, cmap="cividis_r", vmin=0, vmax=1, aspect="auto")
-        for (i, j), value in np.ndenumerate(table.to_numpy()):
-            ink = "white" if value > 0.55 else "black"
-            ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink)
-        ax.set_xticks(range(table.shape[1]), table.columns)
-        ax.set_yticks(range(len(table)), table.index)
-        ax.set_title(title)
-        ax.grid(False)
-        ax.spines[:].set_visible(False)
-    figure.colorbar(image, ax=axes, label="0: nothing, 1: full marks", shrink=0.8)
+def blind_spots(marks: pd.DataFrame) -> Figure:
+    """Heat map of the mean mark of a wrong model: kinds of mistake down, judges across."""
+    figure, ax = plt.subplots(figsize=(9, 4.2), layout="constrained")
+    image = ax.imshow(marks, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (i, j), value in np.ndenumerate(marks.to_numpy()):
+        ink = "white" if value > 0.55 else "black"
+        ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink)
+    ax.set_xticks(range(marks.shape[1]), marks.columns)
+    ax.set_yticks(range(len(marks)), marks.index)
+    ax.set_title("mean mark of a wrong model (1: full marks)")
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    figure.colorbar(image, ax=ax)
     return figure
 
 
@@ -87,26 +84,6 @@ def score_distribution(scores: "Sequence[Score]") -> Figure:
     ax.set(xlabel="reward", ylabel="answers", xlim=(-0.02, 1.02))
     ax.set_title(f"Rewards of {len(scores)} sampled answers of the SFT policy")
     ax.legend(loc="upper center")
-    return figure
-
-
-def second_opinions(panels: dict[str, tuple]) -> Figure:
-    """The same answers judged twice: one panel per pair of judges.
-
-    Parameters
-    ----------
-    panels
-        Title to ``(label of the first, scores, label of the second, scores)``.
-    """
-    figure, axes = plt.subplots(1, len(panels), figsize=(14, 4.8), layout="constrained")
-    colours = (REFERENCE, REWARD, REWARD)  # a reward, whoever gives it
-    for ax, colour, (title, panel) in zip(axes, colours, panels.items(), strict=True):
-        x_name, x, y_name, y = panel
-        ax.plot(x, y, "o", color=colour, alpha=0.35, markersize=8)
-        ends = [min(*x, *y), max(*x, *y)]
-        ax.plot(ends, ends, color="black", linewidth=1, label="the same number")
-        ax.set(title=title, xlabel=x_name, ylabel=y_name)
-        ax.legend(loc="upper left")
     return figure
 
 
@@ -178,6 +155,8 @@ def _model_graph(
                 f"{line[j]:g}",
                 ha="center",
                 va="center",
+                rotation=np.degrees(np.arctan2(z - y, 1)),  # along its line
+                transform_rotates_text=True,
                 color=REWARD if wrong else "black",
                 fontweight="bold" if wrong else "normal",
                 bbox=dict(facecolor="white", edgecolor="none", pad=1),
