@@ -1,4 +1,4 @@
-"""The notebooks' steps as commands: ``glm-ppo train``, ``evaluate``, ``score`` and ``sft``.
+"""The notebooks' steps as commands: ``glm-ppo train``, ``evaluate``, ``score``, ``sft``; and more.
 
 What needs torch is imported inside the functions: that takes seconds, and ``score`` and ``--help``
 do without.
@@ -22,14 +22,17 @@ from glm_ppo_utils.evaluator.references import as_path, read_reference
 from glm_ppo_utils.options import (
     DataOptions,
     EvaluateOptions,
+    ExportOptions,
+    PushOptions,
     ScoreOptions,
     SFTOptions,
     TrainOptions,
     parse,
 )
 from glm_ppo_utils.own_files import existing, read_answers, reward_function, traceback_in
-from glm_ppo_utils.problems import Problem, load_problems
+from glm_ppo_utils.problems import Problem, generate, load_problems
 from glm_ppo_utils.profiles import Profile
+from glm_ppo_utils.publishing import push_to_hub, write_model_card, write_problem_set
 
 if TYPE_CHECKING:
     from glm_ppo_utils.ppo import PPORun
@@ -55,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             EvaluateOptions: evaluate,
             ScoreOptions: score,
             SFTOptions: sft,
+            ExportOptions: export_problems,
+            PushOptions: push,
         }
         return commands[type(options)](options)
     except BadInput as error:
@@ -234,6 +239,20 @@ def sft(options: SFTOptions) -> int:
     return 0
 
 
+def export_problems(options: ExportOptions) -> int:
+    """Generated problems with their card."""
+    how = (options.seed, options.language, options.split)
+    write_problem_set(options.out, generate(options.n, *how), *how)
+    _say(f"{options.n} problems and their card in {options.out}")
+    return 0
+
+
+def push(options: PushOptions) -> int:
+    """Upload a policy or problems."""
+    _say(f"uploaded to {push_to_hub(options.folder, options.repo, options.private)}")
+    return 0
+
+
 # -- what they need ---------------------------------------------------------------------------
 
 
@@ -307,10 +326,14 @@ def _pairs(problems: Iterable[Problem]) -> list[tuple[str, str]]:
     for problem in problems:
         if not problem.reference:
             raise BadInput(f"problem {problem.id} has no reference, the answer to learn")
-    return [
-        (p.text, format_lp(read_reference(p.reference)) if as_path(p.reference) else p.reference)
-        for p in problems
-    ]
+    with _input(ValueError):
+        return [
+            (
+                p.text,
+                format_lp(read_reference(p.reference)) if as_path(p.reference) else p.reference,
+            )
+            for p in problems
+        ]
 
 
 def _score(evaluator: Evaluator, answers: list[str], problems: Sequence[Problem]) -> list[Score]:
@@ -355,6 +378,7 @@ def _finish(
         _say(f"held out, {way:8s} exact {before:.3f} -> {after:.3f}")
     if options.weights == "checkpoint":
         folder = save_checkpoint(run.policy, tokenizer, options.out / "policy")
+        write_model_card(folder, options.out)
         again = f"glm-ppo evaluate --profile {options.profile} --policy {folder}"
         _say(f"policy in {folder}; {again}")
 

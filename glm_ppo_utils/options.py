@@ -206,7 +206,49 @@ class SFTOptions(DataOptions, ModelOptions):
     settings: SFTSettings
 
 
-Options = TrainOptions | EvaluateOptions | ScoreOptions | SFTOptions
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Word problems as a data set with its card.
+
+    Writes problems.jsonl, in the form of `train`'s problems, and README.md, which says what they
+    are and how to make them again.
+
+    for example:
+      glm-ppo export-problems --n 5000 --out my-problems
+      glm-ppo push --folder my-problems --repo me/word-problems
+    """
+
+    # Folder for problems.jsonl and README.md.
+    out: Path
+    # How many problems.
+    n: int = 1000
+    # Seed of the generator; the profiles train on 1 and evaluate on 2, of the split heldout.
+    seed: int = 0
+    # Language of the texts.
+    language: Literal["en", "zh"] = "en"
+    # The splits share no program, whatever their seeds.
+    split: Literal["train", "heldout"] = "train"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushOptions:
+    """Upload of a policy or of problems to the hub, with the card that lies beside them.
+
+    HF_TOKEN or `huggingface-cli login` says who you are; HF_ENDPOINT names another hub.
+
+    for example:
+      glm-ppo push --folder runs/mine/policy --repo me/chatglm-writes-lps --private
+    """
+
+    # Folder policy/ of a run, or one that export-problems has written.
+    folder: Path
+    # Owner and name of the repository, which is made if it is not there.
+    repo: Annotated[str, tyro.conf.arg(metavar="OWNER/NAME")]
+    # Make the repository private, if it is new.
+    private: bool = False
+
+
+Options = TrainOptions | EvaluateOptions | ScoreOptions | SFTOptions | ExportOptions | PushOptions
 
 
 def parse(argv: Sequence[str]) -> Options:
@@ -231,6 +273,8 @@ def parse(argv: Sequence[str]) -> Options:
         "evaluate": EvaluateOptions(profile=name),
         "score": ScoreOptions(data=missing, answers=missing),
         "sft": SFTOptions(profile=name, settings=profile.sft),
+        "export-problems": ExportOptions(out=missing),
+        "push": PushOptions(folder=missing, repo=missing),
     }
     kinds = tuple(_subcommand(name, default, name == command) for name, default in commands.items())
     said = io.StringIO()

@@ -33,8 +33,9 @@ ROOMS = {
     "pipeline": "errors problems evaluator chatglm profiles rollout ppo sft base_model",
     "options": "errors profiles",
     "own_files": "errors",
+    "publishing": "errors atomic problems",
     "cli": "errors options own_files problems evaluator chatglm profiles rollout ppo base_model "
-    "pipeline",
+    "pipeline publishing",
     "__main__": "cli",
     # Notebook 04's experiments use what they like; nothing may use them.
     "labs": "errors atomic chatglm gradient_checkpointing profiles rollout ppo sft plotting",

@@ -93,6 +93,7 @@ def test_train_is_the_loop_of_the_notebooks(policy, tmp_path, capsys):
     assert "held out, greedy   exact" in out
     assert load_policy(tmp_path / "run" / "policy").config.hidden_size == 128
     assert "evaluate --profile tiny --policy run/policy" in out
+    assert "| 2 | 4 | " in Path("run/policy/README.md").read_text()  # the model card
     assert "note: only the value head learns" not in out
     assert train(policy, "--steps=1", "--value-warmup=1", "--eval-every=0", "--out=head") == 0
     assert "note: only the value head learns in the first 1 steps" in capsys.readouterr().out
@@ -542,7 +543,7 @@ def test_version_and_no_command(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"glm-ppo {version('glm-ppo-utils')}\n"
     assert main([]) == 2
-    assert "{train,evaluate,score,sft}" in capsys.readouterr().err
+    assert "{train,evaluate,score,sft,export-problems,push}" in capsys.readouterr().err
 
 
 def test_the_shell_can_complete_commands_and_knobs():
