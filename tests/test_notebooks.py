@@ -72,6 +72,56 @@ def test_exercises_say_how_hard_they_are_and_fold_hint_and_solution(path):
         assert text.count("<details>") == text.count("</details>") == 2
 
 
+# -- reading
+
+LESSON = ("01", "02", "03", "05")  # 04 is a chapter for users of the libraries
+NOT_PROSE = re.compile(r"```.*?```|\$\$.*?\$\$|\$[^$\n]*\$|<[^>]*>|\]\([^)]*\)", re.S)
+
+
+def words(path: Path) -> int:
+    """Words of the prose: no code, formulas, tags or targets of links."""
+    return len(re.findall(r"\w[\w'./:-]*", NOT_PROSE.sub(" ", markdown(path))))
+
+
+def test_the_lesson_is_read_in_one_sitting():
+    counts = {path.stem: words(path) for path in NOTEBOOKS if path.name[:2] in LESSON}
+    print(counts, sum(counts.values()))
+    assert sum(counts.values()) <= 9000, counts
+
+
+def test_words_are_counted_without_code_and_formulas(tmp_path):
+    path = tmp_path / "page.md"
+    path.write_text("Two words $a + b$ [and a link](there/is/none)\n```\nx = 1\n```\n<details>\n")
+    assert words(path) == 5
+
+
+@each_notebook
+def test_the_card_names_a_short_reading_path(path):
+    """At most four files of the package, which exist."""
+    card = cells(path, "markdown")[0].source
+    line = next(line for line in card.splitlines() if line.startswith("| **Read along** |"))
+    files = re.findall(r"`([\w/]+\.py)`", line)
+    assert 1 <= len(files) <= 4
+    package, room = ROOT / "glm_ppo_utils", re.search(r"`(glm_ppo_utils/[\w/]*)", line)
+    rooms = [ROOT, package, (ROOT / room[1]) if room else package]
+    assert all(any((r / file).is_file() for r in rooms) for file in files), line
+
+
+def test_notebook_03_needs_few_files_of_the_package():
+    """Its own room through the door, and what makes problems and figures."""
+    source = "\n".join(cell.source for cell in cells(NOTEBOOKS[2]) if "setup" not in tags(cell))
+    tree = ast.parse(source)
+    found = {
+        (node.module, name.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    }
+    rooms = {f"{m}.{n}" if m == "glm_ppo_utils" else m for m, n in found if "glm_ppo" in m}
+    needed = {f"glm_ppo_utils.{name}" for name in ("evaluator", "problems", "plotting", "rollout")}
+    assert rooms == needed | {"glm_ppo_utils.environment"}  # the footer
+
+
 # -- cells
 
 
