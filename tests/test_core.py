@@ -1,11 +1,15 @@
 """The evaluator and the problems stand alone: numpy, scipy and HiGHS are all they import."""
 
 import os
+import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from glm_ppo_utils.problems import generate
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -46,6 +50,34 @@ def test_the_commands_say_what_they_need():
     assert done.returncode == 2
     assert done.stderr.startswith("error: the commands need ")
     assert "glm-ppo-utils[series]" in done.stderr
+
+
+def test_the_rewards_of_the_other_trainers_are_as_printed(tmp_path):
+    """Called as verl and OpenRLHF call them: by name, or a list at a time, from threads."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "OWN_DATA.md").read_text(), re.S)
+    functions: dict = {}
+    exec(next(b for b in blocks if "solver_reward.py" in b), functions)
+    problems = generate(8, seed=0)
+    with ThreadPoolExecutor(4) as pool:
+        calls = [
+            pool.submit(
+                functions["compute_score"],
+                data_source="me",
+                solution_str=answer,
+                ground_truth=p.reference,
+                extra_info={"num_turns": None},
+            )
+            for p in problems
+            for answer in (p.reference, "no idea")
+        ]
+        assert [call.result() for call in calls] == [1.0, 0.0] * 8
+        answers = [f"{p.text}{p.reference}<|im_end|>\n</s>" for p in problems]
+        rewards = functions["reward_func"]
+        calls = [
+            pool.submit(rewards, [answer], [p.text], [p.reference])
+            for p, answer in zip(problems, answers, strict=True)
+        ]
+        assert [call.result()["rewards"].tolist() for call in calls] == [[1.0]] * 8
 
 
 # Two steps of GRPO on a GPT-2 of random weights, the reward given in each of the three ways.

@@ -47,7 +47,10 @@ def page(site: Path, source: Path) -> BeautifulSoup:
 def test_every_page_is_reached_from_the_first(site):
     first = page(site, ROOT / "README.md")
     links = {a["href"] for a in first.select(".sidebar-tree a")}
-    sources = [*NOTEBOOKS, *(ROOT / name for name in ("RESULTS", "CONTRIBUTING", "README.zh-CN"))]
+    sources = [
+        *NOTEBOOKS,
+        *(ROOT / name for name in ("OWN_DATA", "RESULTS", "CONTRIBUTING", "README.zh-CN")),
+    ]
     assert {p.relative_to(ROOT).with_suffix("").as_posix() + ".html" for p in NOTEBOOKS} <= links
     assert len(links) == len(sources)
     assert "README.html" in (site / "index.html").read_text()
