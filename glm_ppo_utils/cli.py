@@ -117,7 +117,7 @@ def train(options: TrainOptions) -> int:
         f"{profile.name}: {settings.steps} PPO steps of {settings.batch_size} responses on "
         f"{len(problems)} problems, from step {done}; log and checkpoints in {options.out}"
     )
-    if settings.steps <= settings.value_warmup:
+    if settings.baseline == "value" and settings.steps <= settings.value_warmup:
         _say(
             f"note: only the value head learns in the first {settings.value_warmup} steps "
             "(--value-warmup), and these are all"
