@@ -17,7 +17,7 @@ from .evaluator import (
     model_graphs,
     score_distribution,
 )
-from .ppo import alternatives, learning, ppo_curves, recorded_runs
+from .ppo import alternatives, learning, over_kl, ppo_curves, recorded_run
 from .sft import sft_loss, token_table
 from .versions import value_layouts, version_matrix
 
@@ -32,9 +32,10 @@ __all__ = [
     "learning",
     "marked_parts",
     "model_graphs",
+    "over_kl",
     "ppo_curves",
     "ppo_step",
-    "recorded_runs",
+    "recorded_run",
     "rlhf_steps",
     "rollout_by_token",
     "score_distribution",

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .style import EXACT, KL, POLICY, REFERENCE, REWARD, VALUE, by_step
+from .style import KL, POLICY, REFERENCE, REWARD, VALUE, by_step
 
 
 def ppo_curves(log: Sequence[dict], evals: Sequence[dict] = ()) -> Figure:
@@ -14,7 +14,7 @@ def ppo_curves(log: Sequence[dict], evals: Sequence[dict] = ()) -> Figure:
     figure, axes = plt.subplots(2, 3, figsize=(14, 7), layout="constrained", sharex=True)
     curves = (
         ("reward", REWARD, "mean reward of a batch", "reward (0 to 1)"),
-        ("exact", EXACT, "exact answers", "share of answers"),
+        ("exact", REWARD, "exact answers", "share of answers"),
         ("kl", KL, "distance from the reference", "KL (nats per response)"),
         ("entropy", POLICY, "entropy of the policy", "nats per token"),
         ("clip_fraction", REFERENCE, "clipped ratios", "share of tokens"),
@@ -56,30 +56,45 @@ def learning(curve: pd.DataFrame) -> Figure:
     return figure
 
 
-def recorded_runs(runs: dict[str, pd.DataFrame], healthy: pd.DataFrame) -> Figure:
-    """Four curves for each run, with the healthy run in grey behind them.
+def recorded_run(run: pd.DataFrame, healthy: pd.DataFrame, column: str, label: str) -> Figure:
+    """Left: reward and exact rate of a recorded run. Right: another of its curves.
 
-    The frames are the CSV files that ``benchmarks/variants.py`` writes, a row per PPO step.
+    The healthy run is grey. The frames are CSV files of ``benchmarks/variants.py``, a row per step.
+
+    Parameters
+    ----------
+    run, healthy : DataFrame
+    column : str
+        The curve on the right: ``kl``, ``entropy`` or ``explained_variance``.
+    label : str
+        What to call it, with its unit.
     """
-    columns = (
-        ("reward", REWARD, "reward; exact (dashed)"),
-        ("kl", KL, "KL (nats per response)"),
-        ("entropy", POLICY, "entropy (nats per token)"),
-        ("explained_variance", VALUE, "explained variance"),
-    )
-    figure, axes = plt.subplots(
-        len(runs), 4, figsize=(14, 2.6 * len(runs)), layout="constrained", squeeze=False
-    )
-    for row, (name, run) in zip(axes, runs.items(), strict=True):
-        for ax, (column, colour, _) in zip(row, columns, strict=True):
-            ax.plot(healthy["step"], healthy[column], color=REFERENCE, alpha=0.6)
-            ax.plot(run["step"], run[column], color=colour)
-        row[0].plot(run["step"], run["exact"], "--", color=EXACT)
-        row[0].set_ylabel(name)
-        row[3].set_ylim(-1, 1)
-    for top, bottom, (_, _, title) in zip(axes[0], axes[-1], columns, strict=True):
-        top.set_title(title)
-        bottom.set_xlabel("PPO step")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4), layout="constrained")
+    for name, colour, style in (("reward", REWARD, "-"), ("exact", POLICY, "--")):
+        left.plot(healthy["step"], healthy[name], style, color=REFERENCE, label=f"healthy: {name}")
+        left.plot(run["step"], run[name], style, color=colour, label=f"this run: {name}")
+    left.set(title="reward and exact answers of a batch", ylabel="reward, or share of answers")
+    left.legend(loc="best", fontsize=10)
+    colour = {"kl": KL, "entropy": POLICY, "explained_variance": VALUE}[column]
+    right.plot(healthy["step"], healthy[column], color=REFERENCE, label="healthy")
+    right.plot(run["step"], run[column], color=colour, label="this run")
+    right.legend(loc="best", fontsize=10)
+    right.set(title=label.partition(" (")[0], ylabel=label)
+    for ax in (left, right):
+        ax.set_xlabel("PPO step")
+    return figure
+
+
+def over_kl(runs: dict[str, pd.DataFrame]) -> Figure:
+    """Reward, and exact answers, of a batch over how far the policy has moved; a panel per run."""
+    figure, axes = plt.subplots(1, len(runs), figsize=(12, 4), layout="constrained", sharey=True)
+    for ax, (title, run) in zip(axes, runs.items(), strict=True):
+        by_kl = run.dropna(subset=["reward"]).sort_values("kl")
+        ax.plot(by_kl["kl"], by_kl["reward"], "o", color=REWARD, label="reward it was trained on")
+        ax.plot(by_kl["kl"], by_kl["exact"], "s", color=POLICY, label="exact answers (share)")
+        ax.set(title=title, xlabel="KL to the reference (nats per response)")
+    axes[0].set(ylabel="mean of a batch", ylim=(0, None))
+    axes[0].legend(loc="lower right", fontsize=10)
     return figure
 
 
@@ -91,7 +106,7 @@ def alternatives(table: pd.DataFrame, best: pd.DataFrame) -> Figure:
     """
     figure, (bars, curve) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained", sharey=True)
     names = {"sft": "SFT", "rejection": "rejection\nsampling", "ppo": "PPO"}
-    for offset, way, colour in ((-0.2, "sampled", POLICY), (0.2, "greedy", EXACT)):
+    for offset, way, colour in ((-0.2, "sampled", POLICY), (0.2, "greedy", REFERENCE)):
         rates = [table[f"{name}_{way}_exact"] for name in names]
         places = [k + offset for k in range(len(names))]
         bars.bar(places, [r.mean() for r in rates], 0.36, color=colour, alpha=0.6, label=way)

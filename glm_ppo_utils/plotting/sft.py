@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from .style import EXACT, POLICY, by_step
+from .style import POLICY, by_step
 
 
 def sft_loss(log: Sequence[dict]) -> Figure:
@@ -14,7 +14,7 @@ def sft_loss(log: Sequence[dict]) -> Figure:
     figure, (ax, rates) = plt.subplots(1, 2, figsize=(13, 4), layout="constrained")
     ax.plot(by_step(log, "loss"), color=POLICY, label="training (demonstrations with errors)")
     held = by_step(log, "eval_loss")
-    ax.plot(held, color=EXACT, marker="o", label="held-out (correct answers)")
+    ax.plot(held, color="black", marker="o", label="held-out (correct answers)")
     ax.set(xlabel="SFT step", ylabel="loss (nats per answer token)", yscale="log")
     ax.set_title("SFT: loss on the answer's tokens")
     ax.legend()
