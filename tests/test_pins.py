@@ -1,5 +1,6 @@
 """The versions of pyproject.toml, constraints.txt, environment.yml and the set-up cells agree."""
 
+import json
 import os
 import re
 import shutil
@@ -108,3 +109,15 @@ def test_the_core_has_ranges_and_the_series_exact_pins_only_where_they_install()
     series = re.search(r"^series = \[\n(.*?)^\]", text, re.S | re.M)[1].splitlines()
     for line in series:
         assert re.fullmatch(r""" +"[\w-]+==[\w.]+; python_version < '3.13'",""", line)
+
+
+def test_the_containers_have_the_python_of_conda_and_make_what_is_there():
+    """They were not built here: that wants a registry of images."""
+    docker = (ROOT / "Dockerfile").read_text()
+    dev = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    assert "\nFROM python:3.11\n" in docker and dev["image"] == "python:3.11"
+    assert f"\nRUN {dev['postCreateCommand']}\n" in docker
+    makefile = (ROOT / "Makefile").read_text()
+    assert dev["postCreateCommand"] == "make .overlays/.ready"
+    assert "\nOVERLAYS := .overlays/.ready\n" in makefile
+    assert 'CMD ["make", "run"]' in docker and "\nrun: " in makefile

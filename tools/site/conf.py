@@ -5,6 +5,7 @@ another host: formulas become MathML, which browsers show by themselves.
 """
 
 import re
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -47,6 +48,18 @@ def finish(app: Any, page: str, template: str, context: dict, doctree: Any) -> N
         context["language"] = "zh-CN"
 
 
+def name_landmarks(app: Any, exception: Exception | None) -> None:
+    """Name the theme's two asides, which its templates leave alike to a screen reader."""
+    for path in Path(app.outdir).rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        for kind, name in (("sidebar-drawer", "Site"), ("toc-drawer", "This page")):
+            text = text.replace(
+                f'<aside class="{kind}', f'<aside aria-label="{name}" class="{kind}'
+            )
+        path.write_text(text, encoding="utf-8")
+
+
 def setup(app: Any) -> None:
     app.add_html_math_renderer("mathml", (inline_formula, None), (block_formula, None))
     app.connect("html-page-context", finish)
+    app.connect("build-finished", name_landmarks)
