@@ -71,6 +71,17 @@ def test_corresponding_vertices_stand_at_the_same_height():
     plt.close(figure)
 
 
+def test_credit_falls_on_the_terms_in_which_answers_differ():
+    """What both have in the same place cancels out."""
+    wrong = REFERENCE.replace("2 chairs + tables", "9 chairs + tables")
+    figure = plotting.token_credit([REFERENCE, wrong], [1.0, 0.2], shown=(0, 1))
+    pushed = [
+        [text.get_text() for text in ax.texts if text.get_text()[0] in "+-"] for ax in figure.axes
+    ]
+    assert pushed == [["+0.40"], ["-0.40"]]
+    plt.close(figure)
+
+
 def test_chinese_names_are_drawn_with_the_font_of_the_package():
     """matplotlib warns of every character that no font has, and draws a box."""
     figure, ax = plt.subplots()

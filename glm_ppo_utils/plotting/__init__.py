@@ -9,6 +9,7 @@ from .background import (
     rlhf_steps,
     rollout_by_token,
     swap,
+    token_credit,
 )
 from .evaluator import (
     blind_spots,
@@ -41,6 +42,7 @@ __all__ = [
     "score_distribution",
     "sft_loss",
     "swap",
+    "token_credit",
     "token_table",
     "value_layouts",
     "version_matrix",

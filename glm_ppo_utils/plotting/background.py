@@ -1,5 +1,6 @@
 """Notebook 01: the steps of RLHF, people's grades, the reward model, one PPO update by hand."""
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -110,7 +112,7 @@ def _canvas(
 
 def _box(ax: Axes, x: float, y: float, text: str, colour: str, out: bool = False) -> None:
     """A box around (x, y); one that is `out` is pale and has a broken edge."""
-    edge = dict(ec=REFERENCE, linestyle="--") if out else dict(ec="black")
+    edge: dict[str, Any] = dict(ec=REFERENCE, linestyle="--") if out else dict(ec="black")
     ax.add_patch(Rectangle((x - 0.4, y - 0.3), 0.8, 0.6, facecolor=colour, linewidth=1.5, **edge))
     ink = REFERENCE if out else "black" if colour in ("white", KL) else "white"
     ax.text(x, y, text, ha="center", va="center", fontsize=12.5, color=ink)
@@ -118,9 +120,11 @@ def _box(ax: Axes, x: float, y: float, text: str, colour: str, out: bool = False
 
 def _arrow(ax: Axes, *points: tuple[float, float], text: str = "", out: bool = False) -> None:
     """A line through `points` that ends in an arrow head, with `text` on its longest part."""
-    line = dict(color=REFERENCE, linestyle="--") if out else dict(color="black")
+    line: dict[str, Any] = dict(color=REFERENCE, linestyle="--") if out else dict(color="black")
     ax.plot(*zip(*points[:-1], strict=True), linewidth=1.5, **line)
-    head = dict(arrowstyle="-|>", linewidth=1.5, shrinkA=0, shrinkB=0, color=line["color"])
+    head: dict[str, Any] = dict(
+        arrowstyle="-|>", linewidth=1.5, shrinkA=0, shrinkB=0, color=line["color"]
+    )
     ax.annotate("", points[-1], points[-2], arrowprops=head)
     if text:
         (x0, y0), (x1, y1) = max(pairwise(points), key=lambda p: abs(p[1][0] - p[0][0]))
@@ -288,3 +292,44 @@ def rollout_by_token(table: pd.DataFrame) -> Figure:
         ax.margins(y=0.4)
         ax.legend(loc="upper left")
     return figure
+
+
+def token_credit(answers: Sequence[str], rewards: Sequence[float], shown: Sequence[int]) -> Figure:
+    """LP texts whose terms are coloured by the push that PPO gives them, a panel per answer.
+
+    The answers are one batch, with lambda 1 and a value head that guesses the batch's mean. Then
+    each token of an answer has the advantage reward minus mean, and the push on a term is the sum
+    of the advantages of all answers that have it in the same place.
+
+    Parameters
+    ----------
+    answers, rewards : sequences ``[answers]``
+    shown : sequence of int
+        Which answers get a panel.
+    """
+    mean = sum(rewards) / len(rewards)
+    terms = [_terms(answer) for answer in answers]
+    figure, axes = plt.subplots(1, len(shown), figsize=(14, 4.2), layout="constrained")
+    for ax, i in zip(axes, shown, strict=True):
+        column = 0
+        for (row, place), term in terms[i].items():
+            column = 0 if place == 0 else column
+            pairs = zip(terms, rewards, strict=True)
+            push = sum(r - mean for other, r in pairs if other.get((row, place)) == term)
+            colour = to_rgba(POLICY if push > 0 else REWARD, min(1.0, abs(push)))
+            look = dict(family="monospace", fontsize=12, va="center")
+            box = dict(facecolor=colour, edgecolor="none", pad=2)
+            ax.text(column, -row, term, bbox=box, **look)
+            if abs(push) > 0.005:
+                ax.text(column, -row - 0.45, f"{push:+.2f}", fontsize=10, va="center")
+            column += len(term) + 2
+        title = f"answer {i}: reward {rewards[i]:.2f}, advantage of every token"
+        ax.set(title=f"{title} {rewards[i] - mean:+.2f}", xlim=(-1, 52), ylim=(-7, 0.6))
+        ax.axis("off")
+    return figure
+
+
+def _terms(answer: str) -> dict[tuple[int, int], str]:
+    """The terms of an LP text by row and place in the row."""
+    rows = [re.split(r" \+ | (?=[<>=]=)", line.strip()) for line in answer.split("\n")]
+    return {(i, k): term for i, row in enumerate(rows) for k, term in enumerate(row)}
