@@ -20,6 +20,12 @@ export OMP_NUM_THREADS ?= 1
 export PYTHONWARNINGS ?= ignore
 export TOKENIZERS_PARALLELISM = false
 
+# Jupyter, Matplotlib and Hugging Face keep files at home; where it is read-only, they get a place here.
+ifeq ($(shell test -w "$$HOME" && echo yes),)
+export HOME := $(CURDIR)/build/home
+$(shell mkdir -p $(CURDIR)/build/home)
+endif
+
 NOTEBOOKS := $(sort $(wildcard notebooks/0*.ipynb))
 PYTEST := TQDM_DISABLE=1 $(BIN)/python -m pytest -q
 # nbval needs a time limit per cell; a day is as good as none.

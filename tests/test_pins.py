@@ -121,3 +121,16 @@ def test_the_containers_have_the_python_of_conda_and_make_what_is_there():
     assert dev["postCreateCommand"] == "make .overlays/.ready"
     assert "\nOVERLAYS := .overlays/.ready\n" in makefile
     assert 'CMD ["make", "run"]' in docker and "\nrun: " in makefile
+
+
+@pytest.mark.parametrize(("home", "used"), [("/proc/none", "build/home"), (".", ".")])
+def test_a_home_that_cannot_be_written_is_replaced(tmp_path, home, used):
+    (tmp_path / "Makefile").write_text(
+        (ROOT / "Makefile").read_text() + "\nwhere:\n\t@echo $$HOME\n"
+    )
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    made = subprocess.run(
+        ["make", "where"], cwd=tmp_path, env={**env, "HOME": home}, capture_output=True, text=True
+    )
+    assert made.stdout == f"{used if used == '.' else tmp_path / used}\n"
+    assert used == "." or (tmp_path / used).is_dir()
