@@ -129,6 +129,8 @@ class Variant:
     problems: int | None = None  # train on only this many of the profile's problems
 
 
+NO_PRICE = 1e-9  # at 0 the reference model is not asked, and the KL would be unknown
+
 VARIANTS = {
     "healthy": Variant("the profile as it is"),
     "lambda-0.95": Variant("GAE's lambda of the textbooks", {"lam": 0.95}),
@@ -138,18 +140,18 @@ VARIANTS = {
     "four-passes": Variant("every batch used four times", {"epochs": 4}),
     "third-of-the-rate": Variant("a policy rate of 1e-4", {"policy_lr": 1e-4}),
     "one-mini-batch": Variant("one optimiser step per batch", {"mini_batch_size": 128}),
-    "free-distance": Variant("no price on distance from the reference", {"kl_coef": 0.0}),
+    "free-distance": Variant("no price on distance from the reference", {"kl_coef": NO_PRICE}),
     "objective-only": Variant("reward 1 for the right optimum", reward=objective_only),
     "uncapped-credit": Variant("similarity, without a cap below 1", reward=uncapped_credit),
     "line-credit": Variant("credit for every right line, without a cap", reward=line_credit),
     "better-optimum": Variant("pay by how good the optimum is", reward=better_optimum),
     "kl-blow-up": Variant(
         "steps too large and no price on distance",
-        {"policy_lr": 5e-3, "kl_coef": 0.0, "max_grad_norm": 100.0},
+        {"policy_lr": 5e-3, "kl_coef": NO_PRICE, "max_grad_norm": 100.0},
     ),
     "entropy-collapse": Variant(
         "16 problems again and again, every batch used twice, and no price on distance",
-        {"kl_coef": 0.0, "lr_end": 1.0, "epochs": 2},
+        {"kl_coef": NO_PRICE, "lr_end": 1.0, "epochs": 2},
         problems=16,
     ),
     # With lambda 1 the values only shift the advantages, and the fault would hardly show.

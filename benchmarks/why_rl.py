@@ -149,7 +149,7 @@ def run(profile, args) -> tuple[dict, list[dict]]:
 
     found = sampled_and_greedy(rates)
     row = {name: found[name] for name in ("sampled_exact", "greedy_exact")}
-    row["largest_kl"] = max((p["kl"] for p in curve if "kl" in p), default=None)
+    row["largest_kl"] = max((p["kl"] for p in curve if p.get("kl") is not None), default=None)
     return {**row, "samples": args.samples, "seconds": round(seconds, 1)}, curve
 
 

@@ -370,7 +370,7 @@ def _finish(
     """Store the policy, and say what was reached."""
     from glm_ppo_utils.chatglm import save_checkpoint
 
-    for name in ("reward", "exact", "kl"):
+    for name in ("reward", "exact", *(["kl"] if run.settings.kl_coef else [])):
         _say(f"{name:8s} {log[0][name]:7.3f} -> {log[-1][name]:7.3f}  (first and last step)")
     evals = run.folder.rows("eval")
     for way in ("sampled", "greedy") if len(evals) > 1 else ():

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from glm_ppo_utils.decoding import Decoded, decode, find_layout
 from glm_ppo_utils.errors import BadInput
 
 RewardFn = Callable[..., list[float]]
@@ -173,11 +174,17 @@ class Rollout:
         unless it was cut at the length limit.
     text : str
         The response as text.
+    logprobs, values : torch.Tensor or None
+        What the policy gave when it sampled, ``[response length]`` in float32: the tokens'
+        log-probabilities at temperature 1, and the values before them if there is a value head.
+        None where the model's own ``generate`` had to sample.
     """
 
     query: torch.Tensor
     response: torch.Tensor
     text: str
+    logprobs: torch.Tensor | None = None
+    values: torch.Tensor | None = None
 
 
 @torch.no_grad()
@@ -194,41 +201,75 @@ def respond(
     Parameters
     ----------
     policy : module with ``generate``
-        A causal language model, with or without a value head.
+        A causal language model, with or without a value head. Where `decoding` cannot call it, its
+        own ``generate`` samples.
     temperature : float
         0 decodes greedily. Otherwise the full softmax is sampled: no top-k or top-p cut, so that
         PPO's log-probabilities are those of the distribution that was sampled.
     batch_size : int
-        Prompts decoded together. Prompts of similar length share a batch, to save padding.
+        Responses decoded together. Prompts of similar length share a batch, to save padding, and a
+        prompt that is in a batch more than once is encoded once.
     """
-    queries = [encode_prompt(tokenizer, text) for text in prompts]
-    order = sorted(range(len(queries)), key=lambda i: len(queries[i]))
-    choice = (
-        {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-        if temperature > 0
-        else {"do_sample": False}
-    )
+    queries = [tuple(encode_prompt(tokenizer, text)) for text in prompts]
+    order = sorted(range(len(queries)), key=lambda i: (len(queries[i]), queries[i]))
     stops = stop_ids(tokenizer)
     rollouts: dict[int, Rollout] = {}
     with evaluation_mode(policy):
+        sample = _sampler(policy, tokenizer, stops, max_new_tokens, temperature)
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            batch = tokenizer.pad(
-                [{"input_ids": queries[i]} for i in rows], padding=True, return_tensors="pt"
-            ).to(device_of(policy))
-            output = policy.generate(  # type: ignore[operator]
-                **batch,
-                **choice,
-                max_new_tokens=max_new_tokens,
-                pad_token_id=tokenizer.pad_token_id,
-                eos_token_id=stops,
-            )
-            for i, ids in zip(rows, output[:, batch["input_ids"].shape[1] :], strict=True):
-                response = _until_stop(ids.cpu(), stops)
+            found = sample([queries[i] for i in rows])
+            for row, i in enumerate(rows):
+                response = _until_stop(found.tokens[row], stops)
                 # ChatGLM's published tokenizer does not count the roles as special tokens.
-                text = decode_answer(tokenizer, [i for i in response.tolist() if i not in stops])
-                rollouts[i] = Rollout(torch.tensor(queries[i]), response, text)
+                text = decode_answer(tokenizer, [t for t in response.tolist() if t not in stops])
+                known = [
+                    None if x is None else x[row, : len(response)].clone()
+                    for x in (found.logprobs, found.values)
+                ]
+                rollouts[i] = Rollout(torch.tensor(queries[i]), response, text, *known)
     return [rollouts[i] for i in range(len(queries))]
+
+
+def _sampler(
+    policy: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    stops: list[int],
+    max_new_tokens: int,
+    temperature: float,
+) -> Callable[[list[tuple[int, ...]]], Decoded]:
+    """A function from the token ids of prompts to what is sampled for them, on the CPU."""
+    model, head = getattr(policy, "pretrained_model", policy), getattr(policy, "v_head", None)
+    layout = find_layout(model)
+
+    def pad(rows: Iterable[tuple[int, ...]]) -> Any:
+        features = [{"input_ids": list(ids)} for ids in rows]
+        return tokenizer.pad(features, padding=True, return_tensors="pt").to(device_of(policy))
+
+    def by_generate(rows: list[tuple[int, ...]]) -> Decoded:
+        batch = pad(rows)
+        choice = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
+        output = policy.generate(
+            **batch,
+            **choice,
+            do_sample=temperature > 0,
+            max_new_tokens=max_new_tokens,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=stops,
+        )
+        return Decoded(output[:, batch["input_ids"].shape[1] :].cpu())
+
+    if layout is None:
+        return by_generate
+
+    def by_decode(rows: list[tuple[int, ...]]) -> Decoded:
+        places = {ids: place for place, ids in enumerate(dict.fromkeys(rows))}
+        copies = torch.tensor([places[ids] for ids in rows], device=device_of(policy))
+        return decode(
+            model, layout, pad(places), copies, stops, max_new_tokens, temperature, head
+        ).cpu()
+
+    return by_decode
 
 
 def _until_stop(ids: torch.Tensor, stops: list[int]) -> torch.Tensor:

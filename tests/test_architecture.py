@@ -23,7 +23,8 @@ ROOMS = {
     "gradient_checkpointing": "errors",
     "chatglm": "errors atomic gradient_checkpointing",
     "profiles": "errors",
-    "rollout": "errors",
+    "decoding": "errors",
+    "rollout": "errors decoding",
     "ppo": "errors atomic gradient_checkpointing profiles rollout",
     "sft": "errors atomic gradient_checkpointing profiles rollout chatglm",
     "preferences": "problems",
@@ -32,7 +33,7 @@ ROOMS = {
     "plotting": "evaluator",
     "pipeline": "errors problems evaluator chatglm profiles rollout ppo sft base_model",
     "options": "errors profiles",
-    "own_files": "errors",
+    "own_files": "errors problems",
     "publishing": "errors atomic problems",
     "cli": "errors options own_files problems evaluator chatglm profiles rollout ppo base_model "
     "pipeline publishing",

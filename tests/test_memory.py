@@ -222,7 +222,7 @@ def test_advice_names_the_knob_of_the_phase_that_ran_out_of_memory(tiny_folder, 
     )
     for on, first in ((False, "turn gradient_checkpointing on"), (True, "lower mini_batch_size")):
         run = make_run(tiny_folder, tmp_path / str(on), gradient_checkpointing=on)
-        run.policy.v_head.forward = full  # generation leaves the value head out
+        run.trainer.train_minibatch = full
         with pytest.raises(torch.cuda.OutOfMemoryError) as caught:
             run.train()
         assert f"in the phase 'optimise'; {first}" in str(caught.value)

@@ -262,20 +262,21 @@ class PPORun:
             key=lambda pair: len(pair[0].query) + len(pair[0].response),
         )
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The average ratio")
+            warnings.filterwarnings("ignore", message="The average ratio|KL divergence")
+            self.trainer.spare_passes([r for r, _ in pairs])
             stats = self.trainer.step(
                 [r.query for r, _ in pairs],
                 [r.response for r, _ in pairs],
                 [torch.tensor(reward, dtype=torch.float32) for _, reward in pairs],
             )
-        # If all returns are the same, the explained variance means nothing.
+        # If all returns are the same but for rounding, the explained variance means nothing.
         varies = learns_values and stats["ppo/returns/var"] > 1e-10 * max(
-            stats["ppo/returns/mean"] ** 2, 1e-12
+            stats["ppo/returns/mean"] ** 2, 1.0
         )
         return {
             "scale_mean": self.scale.mean,
             "scale_spread": self.scale.spread,
-            "kl": float(stats["objective/kl"]),
+            "kl": float(stats["objective/kl"]) if self.settings.kl_coef else None,
             "kl_coef": float(stats["objective/kl_coef"]),
             "entropy": float(stats["ppo/policy/entropy"]),
             "clip_fraction": float(stats["ppo/policy/clipfrac"]),

@@ -4,6 +4,8 @@
 what                              here                          TRL 0.11.4
 ================================  ============================  ===================================
 columns that are computed         those of the responses        prompt and response, prompt masked
+passes before learning            of the reference model only,  two, the policy's and the
+                                  sampling gave the policy's    reference model's
 dropout                           off in every pass, so the     on in the pass that learns
                                   first ratio is exactly 1
 learning rates                    one for the policy, a higher  one for all parameters
@@ -35,6 +37,7 @@ from trl.core import logprobs_from_logits, masked_mean, masked_whiten
 
 from glm_ppo_utils.gradient_checkpointing import turn_on_gradient_checkpointing
 from glm_ppo_utils.profiles import PPOSettings
+from glm_ppo_utils.rollout import Rollout
 
 Tensor = torch.Tensor
 
@@ -92,6 +95,8 @@ class ResponseTrainer(PPOTrainer):
         self.settings = settings
         self.head_dim = head_sequence_dim(policy)
         self.width = 0  # response columns of the current batch
+        self._known: list[list[tuple[Tensor, Tensor]] | None] = []  # see `spare_passes`
+        self._float32 = all(p.dtype == torch.float32 for p in policy.parameters())
 
     def set_learning_rates(self, step: int) -> None:
         """Set both rates for a step: they fall linearly, the policy's is 0 in the value warm-up."""
@@ -103,6 +108,21 @@ class ResponseTrainer(PPOTrainer):
         policy["lr"] = 0.0 if step < warmup else share * s.policy_lr
         value["lr"] = share * s.value_lr
         self.imitation.param_groups[0]["lr"] = share * s.replay_lr
+
+    def spare_passes(self, rollouts: list[Rollout]) -> None:
+        """Say which of the two passes before learning the next step need not make.
+
+        The first asks the policy, which said its log-probabilities and values when it sampled. In
+        bfloat16 a pass over whole responses rounds otherwise than token by token, and is made. The
+        second asks the reference model; without a price on the KL its answer changes nothing.
+        """
+        known = [
+            (r.logprobs, r.values)
+            for r in rollouts
+            if self._float32 and r.logprobs is not None and r.values is not None
+        ]
+        nothing = [(torch.zeros(len(r.response)),) * 2 for r in rollouts]
+        self._known = [known or None, None if self.settings.kl_coef else nothing]
 
     def prepare_model_inputs(self, queries: list[Tensor], responses: list[Tensor]) -> dict:
         """As TRL's; also fixes the number of response columns for this batch."""
@@ -136,6 +156,15 @@ class ResponseTrainer(PPOTrainer):
         """Log-probabilities, logits, values and mask, each ``[batch, longest response]``."""
         self._no_dropout(model)
         policy, width = self.accelerator.unwrap_model(model), self.width
+        known = self._known.pop(0) if self._known and not torch.is_grad_enabled() else None
+        mask = torch.zeros(len(queries), width, dtype=torch.long, device=self.current_device)
+        for row, response in enumerate(responses):
+            mask[row, width - len(response) :] = 1
+        if known:
+            columns = torch.zeros(2, *mask.shape, device=mask.device)
+            for row, (response, pair) in enumerate(zip(responses, known, strict=True)):
+                columns[:, row, width - len(response) :] = torch.stack(pair)[:, : len(response)]
+            return columns[0], None, columns[1], mask
         parts = []
         for start in range(0, len(queries), self.config.mini_batch_size):
             rows = slice(start, start + self.config.mini_batch_size)
@@ -147,9 +176,6 @@ class ResponseTrainer(PPOTrainer):
             logprobs = logprobs_from_logits(logits, inputs["input_ids"][:, -width:])
             parts.append((logprobs, logits if return_logits else None, values[:, -width - 1 : -1]))
         logprobs, logits, values = zip(*parts, strict=True)
-        mask = torch.zeros(len(queries), width, dtype=torch.long, device=logprobs[0].device)
-        for row, response in enumerate(responses):
-            mask[row, width - len(response) :] = 1
         logits = torch.cat(logits) if return_logits else None
         return torch.cat(logprobs), logits, torch.cat(values), mask
 
@@ -306,7 +332,7 @@ class Float32Copies:
     def take_gradients(self) -> None:
         """Give the copies the gradients of their parameters."""
         for parameter, copy in self._copies.items():
-            copy.grad = None if parameter.grad is None else parameter.grad.float()
+            copy.grad = None if parameter.grad is None else parameter.grad.to(copy)
 
     @torch.no_grad()
     def give_back(self) -> None:
