@@ -1,7 +1,6 @@
 """What a user brings by name: files, answers, and a reward function with its errors."""
 
 import importlib
-import json
 import os
 import sys
 import traceback
@@ -9,6 +8,7 @@ from collections.abc import Callable, Container
 from pathlib import Path
 
 from glm_ppo_utils.errors import BadInput
+from glm_ppo_utils.problems.loading import records
 
 
 def existing(path: Path) -> Path:
@@ -33,14 +33,10 @@ def read_answers(path: Path, ids: Container[str]) -> list[tuple[str, str]]:
         If a line is none, or its id not among `ids`.
     """
     answers = []
-    for number, line in enumerate(existing(path).read_text(encoding="utf-8-sig").split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
+    for where, record in records(existing(path)):
         try:
-            record = json.loads(line)
             key, answer = str(record["id"]), record["answer"]
-        except (ValueError, TypeError, KeyError) as error:
+        except (TypeError, KeyError) as error:
             wanted = 'write one JSON object with "id" and "answer" on each line'
             raise BadInput(f"{where}: {wanted}") from error
         if key not in ids:

@@ -367,7 +367,8 @@ def test_score_grades_a_file_of_answers(data, capsys):
     for line, message in (
         ('{"id": "unknown", "answer": ""}', "line 1: no problem has the id 'unknown'"),
         ('{"id": "a"}', 'line 1: write one JSON object with "id" and "answer"'),
-        ("[]", 'line 1: write one JSON object with "id" and "answer"'),
+        ('"a"', 'line 1: write one JSON object with "id" and "answer"'),
+        ("{", "line 1: not JSON"),
         ("", "answers.jsonl holds no answer"),
     ):
         Path("answers.jsonl").write_text(line)

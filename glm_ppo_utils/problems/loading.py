@@ -108,7 +108,7 @@ def to_record(problem: Problem) -> dict[str, Any]:
 def _load(source: Source, problem: Callable[[Record, int, str], Problem | None]) -> list[Problem]:
     problems: dict[str, Problem] = {}
     places: dict[str, str] = {}
-    for place, (where, record) in enumerate(_records(source), 1):
+    for place, (where, record) in enumerate(records(source), 1):
         if not isinstance(record, Mapping):
             raise BadInput(f"{where}: a {type(record).__name__}, not an object; write one there")
         found = problem(record, place, where)
@@ -126,8 +126,14 @@ def _load(source: Source, problem: Callable[[Record, int, str], Problem | None])
     return list(problems.values())
 
 
-def _records(source: Source) -> Iterator[tuple[str, Any]]:
-    """Each object, with the words for its place."""
+def records(source: Source) -> Iterator[tuple[str, Any]]:
+    """Each object of a file or list, with the words for its place.
+
+    Raises
+    ------
+    BadInput
+        If the file is not text, or a line not JSON.
+    """
     if not isinstance(source, (str, Path)):
         for place, record in enumerate(source):
             yield f"problem {place} of the list", record
