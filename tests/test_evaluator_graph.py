@@ -42,8 +42,10 @@ def brute_force(p, q) -> int:
     a, b = graph.padded_graph(p, n, m), graph.padded_graph(q, n, m)
     best = 10**9
     for columns in permutations(range(n)):
-        cost = sum(int((~close(a.labels[j], b.labels[columns[j]])).sum()) for j in range(n)) + min(
-            int((~close(a.cost, sign * b.cost[list(columns)])).sum())
+        cost = sum(
+            int((~close(a.labels[j, :4], b.labels[columns[j], :4])).sum()) for j in range(n)
+        ) + min(
+            int((~close(a.labels[:, 4], sign * b.labels[list(columns), 4])).sum())
             + int(not close(a.offset, sign * b.offset))
             + (sign < 0)
             for sign in (1, -1)

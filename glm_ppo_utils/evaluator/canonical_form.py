@@ -161,14 +161,16 @@ def merge_columns(program: LinearProgram) -> LinearProgram:
 def _terms(program: LinearProgram, rows: Any = slice(None)) -> tuple[Floats, Floats]:
     """Least and greatest value of every term of the rows within the bounds."""
     matrix = program.matrix[rows]
-    by_lower = np.where(matrix == 0, 0.0, matrix * program.lower)
-    by_upper = np.where(matrix == 0, 0.0, matrix * program.upper)
-    return np.where(matrix > 0, by_lower, by_upper), np.where(matrix > 0, by_upper, by_lower)
+    by_lower = np.where(matrix, matrix * program.lower, 0.0)
+    by_upper = np.where(matrix, matrix * program.upper, 0.0)
+    positive = matrix > 0
+    return np.where(positive, by_lower, by_upper), np.where(positive, by_upper, by_lower)
 
 
-def _size(*parts: Floats) -> Any:
+def _size(*parts: Floats) -> Floats:
     """The sum of the sizes of the finite numbers in each row."""
-    return sum(np.where(np.isfinite(part), np.abs(part), 0.0).sum(axis=-1) for part in parts)
+    sizes = np.abs(np.column_stack(parts))
+    return np.where(sizes < np.inf, sizes, 0.0).sum(axis=1)
 
 
 def _drop_implied_rows(program: LinearProgram) -> LinearProgram:
@@ -178,18 +180,18 @@ def _drop_implied_rows(program: LinearProgram) -> LinearProgram:
     """
     low, high = program.row_lower, program.row_upper
     smallest, largest = _terms(program)
-    slack = ROUNDING * _size(smallest, largest, low[:, None], high[:, None])
+    slack = ROUNDING * _size(smallest, largest, low, high)
     least, greatest = smallest.sum(axis=1), largest.sum(axis=1)
     used = program.matrix.any(axis=1)
     equation = (low == high) & used
-    low_implied = (low > -np.inf) & (low <= least + slack) & ~equation
-    high_implied = (high < np.inf) & (greatest <= high + slack) & ~equation
+    low_implied = (low <= least + slack) & ~equation
+    high_implied = (greatest <= high + slack) & ~equation
     low, high = np.where(low_implied, -np.inf, low), np.where(high_implied, np.inf, high)
     low = np.where(used & (np.abs(high - least) <= slack) & (high < np.inf), high, low)
     high = np.where(used & (np.abs(low - greatest) <= slack) & (low > -np.inf), low, high)
     says_something = (low > -np.inf) | (high < np.inf)
-    same = np.array_equal(low, program.row_lower) and np.array_equal(high, program.row_upper)
-    if says_something.all() and same:
+    same = (low == program.row_lower) & (high == program.row_upper)
+    if (says_something & same).all():
         return program
     return replace(program, row_lower=low, row_upper=high).keep_rows(says_something)
 
@@ -262,7 +264,7 @@ def equations_of(program: LinearProgram) -> Equations:
     can_go = used & (~program.integer | divides)
     # x_j = (right - rest) / coefficient, the rest being all other terms.
     least, greatest = _terms(program, rows)
-    slack = (ROUNDING * _size(least, greatest, right[:, None]))[:, None]
+    slack = (ROUNDING * _size(least, greatest, right))[:, None]
     ends = [(right[:, None] - _without_each(part)) / matrix for part in (greatest, least)]
     lowest = np.where(matrix > 0, *ends)
     lower_follows = used & (program.lower <= lowest + slack / np.abs(matrix))

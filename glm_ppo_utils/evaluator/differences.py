@@ -11,7 +11,7 @@ from glm_ppo_utils.evaluator.canonical_form import simplify
 from glm_ppo_utils.evaluator.graph import Matching, match
 from glm_ppo_utils.evaluator.lp_format import extract_lp, parse_lp
 from glm_ppo_utils.evaluator.lp_writer import format_bound, format_number, format_row
-from glm_ppo_utils.evaluator.program import LinearProgram, close
+from glm_ppo_utils.evaluator.program import LinearProgram, same
 
 # In the order in which a student should hear of them.
 KINDS = [
@@ -121,7 +121,7 @@ def objective_differences(
     for j, k in enumerate(matching.columns.tolist()):
         mine = p.objective[j] if j < len(p.names) else 0.0
         right = sign * q.cost[k] if k < len(q.names) else 0.0
-        if not close(mine, right):
+        if not same(mine, right):
             what = p.names[j] if j < len(p.names) else names[k]
             yield Difference(
                 "objective",
@@ -130,7 +130,7 @@ def objective_differences(
                 reference_variable=k if k < len(q.names) else None,
             )
     constant = sign * (-q.offset if q.maximize else q.offset)
-    if not close(p.offset, constant):
+    if not same(p.offset, constant):
         text = f"{format_number(constant)}, not {format_number(p.offset)}"
         yield Difference("objective", f"the constant in the objective should be {text}")
 
@@ -181,14 +181,14 @@ def label_differences(
         yield Difference("sense", f"the sense of {text} should be {sense}", row=i, reference_row=k)
     right = low if sense == ">=" else high
     mine = mine_low if mine_high == np.inf else mine_high
-    if not close(mine, right):
+    if not same(mine, right):
         text_right = f"{format_number(right)}, not {format_number(mine)}"
         text_right = f"the right-hand side of {text} should be {text_right}"
         yield Difference("right-hand side", text_right, row=i, reference_row=k)
     for j, column in enumerate(matching.columns.tolist()):
         mine = p.matrix[i, j] if j < len(p.names) else 0.0
         right = scale * q.matrix[k, column] if column < len(q.names) else 0.0
-        if not close(mine, right):
+        if not same(mine, right):
             what = p.names[j] if j < len(p.names) else names[column]
             yield Difference(
                 "coefficient",
@@ -222,7 +222,7 @@ def bound_differences(p: LinearProgram, q: LinearProgram, j: int, k: int) -> Ite
     name = p.names[j]
     mine = format_bound(name, p.lower[j], p.upper[j])
     right = format_bound(name, q.lower[k], q.upper[k])
-    edits = int(not close(p.lower[j], q.lower[k])) + int(not close(p.upper[j], q.upper[k]))
+    edits = int(not same(p.lower[j], q.lower[k])) + int(not same(p.upper[j], q.upper[k]))
     if edits:
         text = f"the bound on {name} should be {right}, not {mine}"
         if (p.lower[j], p.upper[j]) == (0, np.inf):

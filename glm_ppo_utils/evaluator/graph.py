@@ -45,11 +45,13 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from glm_ppo_utils.evaluator.program import (
+    RELATIVE_TOLERANCE,
     Floats,
     Ints,
     LinearProgram,
     close,
     groups,
+    same,
 )
 from glm_ppo_utils.evaluator.renaming import (
     AT_LEAST,
@@ -70,8 +72,10 @@ MAX_ROUNDS = 8
 AT_ONCE = 500_000
 EXACT_WORK = 5_000_000
 ROW_WORK = 10_000_000
-# Permutations that are tried before all others, those with the cheapest variables.
+# What is tried before all other permutations, those with the cheapest variables: this many, or as
+# many as cost so many numbers, if that is more.
 FIRST = 6
+FEW = 2_000
 
 
 @dataclass(frozen=True)
@@ -115,10 +119,6 @@ def match(candidate: LinearProgram, reference: LinearProgram) -> Matching:
     work = math.factorial(min(variables, 12)) * rows**2 * (variables + 1)
     exact = variables <= EXACT_VARIABLES and work <= EXACT_WORK
     if exact and work <= AT_ONCE:
-        if variables > 2 and set(candidate.names) == set(reference.names):
-            matching = best_of(p, q, by_name[None])
-            if matching.distance == 0:
-                return matching
         return best_of(p, q, by_name[all_permutations(variables)])
     units = unit_rows(p, q)
     matching = match_under(p, q, units, by_name)
@@ -163,18 +163,17 @@ def all_permutations(n: int) -> Ints:
 
 
 def variable_costs(p: Graph, q: Graph) -> Ints:
-    """Differing labels of every pair of variables, ``[variables, variables]``."""
-    return (~close(p.labels[:, None], q.labels)).sum(axis=2)
+    """Differing labels of every pair of variables, with q's objective as it is and negated.
 
-
-def objective_costs(p: Graph, q: Graph) -> tuple[Ints, Ints]:
-    """For ``q`` as it is and negated: differing coefficients per pair of variables, and the rest.
-
-    Returns arrays ``[2, variables, variables]`` and ``[2]``.
+    Returns an array ``[2, variables, variables]``.
     """
-    signs = np.array([1.0, -1.0])
-    pairs = ~close(p.cost[:, None], signs[:, None, None] * q.cost)
-    return pairs.astype(np.int64), ~close(p.offset, signs * q.offset) + np.array([0, 1])
+    turned = q.labels * np.array([1, 1, 1, 1, -1])
+    return (~close(p.labels[:, None], np.stack([q.labels, turned])[:, None])).sum(axis=3)
+
+
+def objective_costs(p: Graph, q: Graph) -> Ints:
+    """Edits to the objective's constant and sense, with q's as it is and negated: ``[2]``."""
+    return np.array([not same(p.offset, q.offset), (not same(p.offset, -q.offset)) + 1])
 
 
 def row_costs(p: Graph, q: Graph, columns: Ints) -> tuple[Ints, Floats]:
@@ -188,57 +187,59 @@ def row_costs(p: Graph, q: Graph, columns: Ints) -> tuple[Ints, Floats]:
     costs, scales : arrays ``[k, rows, rows]``
     """
     labels = q.rows.shape[1]
-    columns = np.hstack([columns, np.full((len(columns), 1), labels - 1)])
-    b = q.rows[:, columns].transpose(1, 0, 2)[:, None]
-    turned = np.where(q.senses == EQUAL, EQUAL, -q.senses)
-    a = p.rows[None, :, None]
-    ratios = a / b
-    both_zero = ((a == 0) & (b == 0)).sum(axis=-1)
-    ratios[(ratios == 0) | np.isinf(ratios)] = np.nan
+    columns = np.column_stack([columns, np.full(len(columns), labels - 1)])
+    zero = p.rows == 0, q.rows == 0
+    a, b = (np.where(z, np.nan, g.rows) for z, g in zip(zero, (p, q), strict=True))
+    ratios = a[:, None] / b[:, columns].transpose(1, 0, 2)[:, None]
     # Equal ratios stand side by side when sorted: count along each run.
     ratios.sort(axis=-1)
     place = np.arange(labels)
-    starts = np.ones(ratios.shape, dtype=bool)
-    starts[..., 1:] = ~close(ratios[..., 1:], ratios[..., :-1])
-    agreeing = place + 1 - np.maximum.accumulate(np.where(starts, place, 0), axis=-1)
-    same, flip = p.senses[:, None] == q.senses, p.senses[:, None] == turned
-    agreeing = agreeing + np.where(ratios > 0, same[..., None], flip[..., None])
+    starts = np.zeros(ratios.shape, dtype=np.int64)
+    gaps = np.diff(ratios)
+    starts[..., 1:] = place[1:] * ~(gaps <= RELATIVE_TOLERANCE * np.abs(ratios[..., 1:]))
+    agreeing = place + 1 - np.maximum.accumulate(starts, axis=-1)
+    alike = (p.senses[:, None] == q.senses)[..., None]
+    flip = (p.senses[:, None] == np.where(q.senses == EQUAL, EQUAL, -q.senses))[..., None]
     # Of factors that are as good, 1 changes the numbers that were written.
-    value = np.where(np.isnan(ratios), -1, 2 * agreeing + (ratios == 1))
-    best = value.argmax(axis=-1)
-    scale = ratios.reshape(-1, labels)[np.arange(best.size), best.ravel()].reshape(best.shape)
-    nowhere = np.isnan(scale)
-    scales = np.where(nowhere, np.where(same, 1.0, -1.0), scale)
-    count = np.where(nowhere, same | flip, value.max(axis=-1) // 2)
-    return labels + 1 - both_zero - count, scales
+    value = 2 * (agreeing + np.where(ratios > 0, alike, flip)) + (ratios == 1)
+    value[np.isnan(ratios)] = -1
+    best = value.argmax(axis=-1)[..., None]
+    scales = np.take_along_axis(ratios, best, axis=-1)
+    nowhere = np.isnan(scales)
+    count = np.take_along_axis(value, best, axis=-1) // 2
+    if nowhere.any():
+        scales[nowhere] = np.broadcast_to(np.where(alike, 1.0, -1.0), scales.shape)[nowhere]
+        count[nowhere] = np.broadcast_to(alike | flip, scales.shape)[nowhere]
+    both_zero = zero[0].astype(np.int64) @ zero[1][:, columns].transpose(1, 2, 0)
+    return labels + 1 - both_zero - count[..., 0], scales[..., 0]
 
 
 def best_of(p: Graph, q: Graph, columns: Ints) -> Matching:
     """The best matching over the given permutations ``[k, variables]``."""
     each = np.arange(columns.shape[1])
-    pairs, rest = objective_costs(p, q)
-    objective = pairs[:, each, columns].sum(axis=2) + rest[:, None]
-    fixed = objective.min(axis=0) + variable_costs(p, q)[each, columns].sum(axis=1)
+    costs = variable_costs(p, q)[:, each, columns].sum(axis=2) + objective_costs(p, q)[:, None]
+    fixed = costs.min(axis=0)
     best: tuple[int, int] | None = None
-    at_once = max(1, AT_ONCE // (len(p.rows) ** 2 * p.rows.shape[1] + 1))
+    each_costs = len(p.rows) ** 2 * p.rows.shape[1] + 1
+    at_once, few = max(1, AT_ONCE // each_costs), max(FIRST, FEW // each_costs)
     # The rows add to the fixed costs: permutations that can't win any more are skipped.
     order, start = np.argsort(fixed, kind="stable"), 0
     while start < len(order) and (best is None or fixed[order[start]] <= best[0]):
-        piece = order[start : start + (min(FIRST, at_once) if best is None else at_once)]
+        piece = order[start : start + (min(few, at_once) if best is None else at_once)]
         start += len(piece)
         rows, scales = row_costs(p, q, columns[piece])
         # Every row costs at least its cheapest partner.
         bound = fixed[piece] + rows.min(axis=2, initial=10**6).sum(axis=1)
         for k in np.argsort(bound, kind="stable").tolist():
-            if best is not None and bound[k] > best[0]:
-                break
+            if best is not None and (bound[k], piece[k]) > best:
+                continue
             i, partners = linear_sum_assignment(rows[k])
             total = (int(fixed[piece[k]] + rows[k][i, partners].sum()), int(piece[k]))
             if best is None or total < best:
                 best, matched, factors = total, partners, scales[k][i, partners]
     assert best is not None
     distance, k = best
-    return Matching(distance, columns[k], matched, factors, bool(objective[1, k] < objective[0, k]))
+    return Matching(distance, columns[k], matched, factors, bool(costs[1, k] < costs[0, k]))
 
 
 # -- one permutation, with many rows
@@ -257,9 +258,8 @@ def match_under(
     the triangle inequality.
     """
     each = np.arange(len(columns))
-    pairs, rest = objective_costs(p, q)
-    objective = pairs[:, each, columns].sum(axis=1) + rest
-    fixed = int(objective.min() + variable_costs(p, q)[each, columns].sum())
+    labels = variable_costs(p, q)[:, each, columns].sum(axis=1) + objective_costs(p, q)
+    fixed = int(labels.min())
     with_right = np.append(columns, len(columns))
     a, sign_a = oriented(units[0].plus, units[0].minus, p.senses)
     b, sign_b = oriented(units[1].plus[:, with_right], units[1].minus[:, with_right], q.senses)
@@ -277,7 +277,7 @@ def match_under(
         partners[left], scales[left] = free[k], factors[i, k]
         fixed += int(costs[i, k].sum())
     fixed += only_equal * len(left)
-    return Matching(fixed, columns, partners, scales, bool(objective[1] < objective[0]))
+    return Matching(fixed, columns, partners, scales, bool(labels[1] < labels[0]))
 
 
 def oriented(plus: Ints, minus: Ints, senses: Ints) -> tuple[Ints, Floats]:
@@ -324,7 +324,7 @@ def descend(p: Graph, q: Graph, units: tuple[UnitRows, UnitRows], best: Matching
     if p.rows.size * p.rows.shape[1] > ROW_WORK:
         return best
     for _ in range(MAX_ROUNDS):
-        costs = variable_costs(p, q) + objective_costs(p, q)[0][int(best.negated)]
+        costs = variable_costs(p, q)[int(best.negated)]
         for i, k in enumerate(best.rows):
             costs += ~close(p.rows[i, :-1, None], best.scales[i] * q.rows[k, :-1])
         _, columns = linear_sum_assignment(costs)

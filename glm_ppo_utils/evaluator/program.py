@@ -6,6 +6,7 @@ integrality.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -89,9 +90,12 @@ def close(a: Any, b: Any) -> Any:
 
     Callers silence numpy's warning about inf - inf: once for all their calls, as it is slow.
     """
-    gap = np.abs(a - b)
-    near = gap <= RELATIVE_TOLERANCE * np.maximum(np.abs(a), np.abs(b))
-    return (a == b) | (near & (gap < np.inf))
+    return (a == b) | (np.abs(a - b) < RELATIVE_TOLERANCE * np.maximum(np.abs(a), np.abs(b)))
+
+
+def same(a: float, b: float) -> bool:
+    """`close` for two single numbers, where numpy would be slow."""
+    return math.isclose(a, b, rel_tol=RELATIVE_TOLERANCE)
 
 
 def round_bounds(program: LinearProgram) -> LinearProgram:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +26,8 @@ RENAMING_WORK = 5_000_000
 class Graph:
     """Labels of a program padded to ``variables`` and ``rows``; nan and 0 mark what is absent."""
 
-    cost: Floats
     offset: float
-    labels: Floats  # [variables, 4]: present, lower bound, upper bound, integer
+    labels: Floats  # [variables, 5]: present, lower bound, upper bound, integer, cost
     rows: Floats  # [rows, variables + 1]: coefficients and right-hand side
     senses: Ints  # [rows]
 
@@ -35,14 +35,13 @@ class Graph:
 def padded_graph(program: LinearProgram, variables: int, rows: int) -> Graph:
     """The graph of a canonical program with null variables and rows added."""
     m, n = program.matrix.shape
-    cost = np.zeros(variables)
-    cost[:n] = program.cost
-    labels = np.zeros((variables, 4))
+    labels = np.zeros((variables, 5))
     labels[:, 2] = np.inf
     labels[:n, 0] = 1.0
     labels[:n, 1] = program.lower
     labels[:n, 2] = program.upper
     labels[:n, 3] = program.integer
+    labels[:n, 4] = program.cost
     padded = np.zeros((rows, variables + 1))
     padded[:, -1] = np.nan
     padded[:m, :n] = program.matrix
@@ -52,7 +51,41 @@ def padded_graph(program: LinearProgram, variables: int, rows: int) -> Graph:
     senses = np.full(rows, NO_ROW)
     senses[:m] = np.where(low == high, EQUAL, np.where(at_most, AT_MOST, AT_LEAST))
     offset = -program.offset if program.maximize else program.offset
-    return Graph(cost, offset, labels, padded, senses)
+    return Graph(offset, labels, padded, senses)
+
+
+def fingerprint(program: LinearProgram) -> tuple[Any, ...]:
+    """A description without names, equal only for programs that differ by order, names and scale.
+
+    A quick way to see that two programs are the same, of any size: unequal fingerprints say
+    nothing, because look-alikes may stand in another order and numbers may be rounded differently.
+    """
+    rows = []
+    uses: list[list[Any]] = [[] for _ in program.names]
+    ends = zip(program.row_lower.tolist(), program.row_upper.tolist(), strict=True)
+    for (low, high), line in zip(ends, program.matrix.tolist(), strict=True):
+        terms = {j: c for j, c in enumerate(line) if c}
+        size = max(map(abs, terms.values()), default=1.0)
+        # A row is written for the smaller of its sides, whatever the order of its variables.
+        if (low, high, sorted(terms.values())) < (-high, -low, sorted(-c for c in terms.values())):
+            size, low, high = -size, high, low
+        rows.append((low / size, high / size, {j: c / size for j, c in terms.items()}))
+        for j, c in rows[-1][2].items():
+            uses[j].append((c, rows[-1][0], rows[-1][1]))
+    labels = zip(
+        program.cost.tolist(),
+        program.lower.tolist(),
+        program.upper.tolist(),
+        program.integer.tolist(),
+        map(sorted, uses),
+        strict=True,
+    )
+    found = sorted((label, j) for j, label in enumerate(labels))
+    place = {j: k for k, (_, j) in enumerate(found)}
+    written = sorted(
+        (low, high, sorted((place[j], c) for j, c in terms.items())) for low, high, terms in rows
+    )
+    return (program.offset * (-1) ** program.maximize, [label[:4] for label, _ in found], written)
 
 
 @dataclass(frozen=True)
@@ -124,7 +157,6 @@ def refine(
     history: History = ([], [])
     if seeds is None:
         labels = [value_classes(a, b) for a, b in zip(p.labels.T, q.labels.T, strict=True)]
-        labels.append(value_classes(p.cost, q.cost))
         seeds = mix(*(pair[0] for pair in labels)), mix(*(pair[1] for pair in labels))
     for g in range(2):
         history[g].append(seeds[g])

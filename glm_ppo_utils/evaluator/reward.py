@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from glm_ppo_utils.evaluator.lp_format import (
 )
 from glm_ppo_utils.evaluator.program import Floats, Ints, LinearProgram
 from glm_ppo_utils.evaluator.references import read_reference
+from glm_ppo_utils.evaluator.renaming import fingerprint
 from glm_ppo_utils.evaluator.solver import Solution, solve
 
 # The reward of an answer that is not exact: the parts add up to 0.6, well below the 1.0 of an exact
@@ -95,6 +97,7 @@ class Reference:
     solution: Solution
     size: int
     states_optimum: bool
+    fingerprint: tuple[Any, ...]
 
     @classmethod
     def read(
@@ -110,7 +113,8 @@ class Reference:
         reduced = eliminate(simple)
         solution = solve(program, time_limit)
         stated = types_in_optimum(program, simple, reduced, solution, time_limit)
-        return cls(program, simple, reduced, solution, size(reduced), stated)
+        prints = fingerprint(program)
+        return cls(program, simple, reduced, solution, size(reduced), stated, prints)
 
     @cached_property
     def can_certify(self) -> bool:
@@ -142,6 +146,8 @@ def judge(
     program = read_answer(response, limits)
     if isinstance(program, Score):
         return program
+    if fingerprint(program) == reference.fingerprint:
+        return exact_score(program, reference.solution, reference)
     simple = simplify(program)
     matching = match(simple, reference.simple)
     if matching.distance == 0:
