@@ -95,6 +95,56 @@ def test_words_are_counted_without_code_and_formulas(tmp_path):
     assert words(path) == 5
 
 
+# Where each term is explained: the notebook and the id of the cell.
+EXPLAINED = {
+    "01 f5264462": ("policy", "SFT", "PPO"),
+    "01 b18cd811": (
+        "reference model",
+        "KL",
+        "value head",
+        "reference\\*\\*",
+        "integrality",
+        "objective",
+        "constraint",
+        "coefficient",
+        "right-hand side",
+    ),
+    "01 a8a62a06": ("held-out",),
+    "01 495c03cd": ("calibration",),
+    "01 5d7d636e": ("tokens?\\b",),
+    "01 ppo-step-text": ("rollout\\*\\*", "TRL"),
+    "01 0fc439f7": ("logits",),
+    "01 358fe691": ("advantages?\\b", "GAE", "whiten"),
+    "01 f3d91798": ("epoch",),
+    "01 b0f06b49": ("RLVR",),
+    "02 ce137e84": ("profile", "base model", "LoRA"),
+    "02 6f18892e": ("greedily",),
+    "02 e6a9f96e": ("nats", "temperature", "\\*exact\\*"),
+    "03 4ecb22c7": ("optimum", "infeasible", "unbounded"),
+    "03 39da3a84": (r"\bgraph\b",),
+    "03 1735021d": ("canonical", "certified", "similarity", "the \\*\\*cap"),
+    "03 eb5133c6": ("farm",),
+    "05 96b62b7f": ("explained variance",),
+    "05 09d01591": ("entropy",),
+    "05 3ddbab7d": ("rejection sampling", "best of n"),
+}
+
+
+def test_a_term_is_explained_where_it_first_stands():
+    """Opening cards and recaps aside."""
+    prose = [
+        (f"{path.name[:2]} {cell.id}", cell.source)
+        for path in NOTEBOOKS
+        if path.name[:2] in LESSON
+        for cell in cells(path, "markdown")[1:-1]
+    ]
+    for place, terms in EXPLAINED.items():
+        for term in terms:
+            case = 0 if term.isupper() else re.IGNORECASE
+            first = next(where for where, text in prose if re.search(term, text, case))
+            assert first == place, f"{term} stands first in {first}"
+
+
 @each_notebook
 def test_the_card_names_a_short_reading_path(path):
     """At most four files of the package, which exist."""
