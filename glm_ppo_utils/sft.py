@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset
 from transformers import (
+    DataCollatorForSeq2Seq,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
@@ -26,6 +26,7 @@ from glm_ppo_utils.profiles import SFTSettings, memory_advice
 from glm_ppo_utils.rollout import encode_answer, encode_prompt
 
 IGNORED = -100  # the label that PyTorch's cross-entropy leaves out
+Measurement = Callable[[PreTrainedModel], dict[str, float]]
 
 
 class Demonstrations(Dataset):
@@ -47,24 +48,7 @@ class Demonstrations(Dataset):
         return len(self.items)
 
     def __getitem__(self, index: int) -> dict[str, list[int]]:
-        return self.items[index]
-
-
-@dataclass
-class LeftPad:
-    """Collate items into tensors ``[batch, sequence]``, padded on the left."""
-
-    tokenizer: PreTrainedTokenizerBase
-
-    def __call__(self, items: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        batch = self.tokenizer.pad(
-            [{"input_ids": item["input_ids"]} for item in items],
-            padding=True,
-            return_tensors="pt",
-        )
-        length = batch["input_ids"].shape[1]
-        labels = [[IGNORED] * (length - len(i["labels"])) + i["labels"] for i in items]
-        return {**batch, "labels": torch.tensor(labels)}
+        return dict(self.items[index])  # the collator puts padded labels into what it is given
 
 
 def train_sft(
@@ -75,7 +59,7 @@ def train_sft(
     settings: SFTSettings,
     out_dir: Path,
     progress: bool = True,
-    probe: Callable[[PreTrainedModel], dict[str, float]] | None = None,
+    probe: Measurement | None = None,
 ) -> list[dict[str, float]]:
     """Fine-tune `model` in place on (prompt, answer) texts by Hugging Face's ``Trainer``.
 
@@ -112,7 +96,7 @@ def train_sft(
         args=_arguments(settings, out_dir, evaluate=bool(heldout), progress=progress),
         train_dataset=Demonstrations(train, tokenizer),
         eval_dataset=Demonstrations(heldout, tokenizer) if heldout else None,
-        data_collator=LeftPad(tokenizer),
+        data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED),
         optimizers=(muon_and_adamw(model, settings) if settings.muon_lr else None, None),
     )
     if not progress:
@@ -160,9 +144,6 @@ def muon_and_adamw(model: PreTrainedModel, settings: SFTSettings) -> Several:
         torch.optim.Muon(inside, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=decay),
     )
-
-
-Measurement = Callable[[PreTrainedModel], dict[str, float]]
 
 
 class _Probe(TrainerCallback):

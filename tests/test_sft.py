@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tiny import Word
+from transformers import DataCollatorForSeq2Seq
 
 from glm_ppo_utils.chatglm import load_policy
 from glm_ppo_utils.profiles import PROFILES, get_profile
@@ -13,7 +14,6 @@ from glm_ppo_utils.rollout import evaluate, respond
 from glm_ppo_utils.sft import (
     IGNORED,
     Demonstrations,
-    LeftPad,
     SFTSettings,
     muon_and_adamw,
     train_sft,
@@ -52,7 +52,12 @@ def test_only_the_answers_tokens_carry_loss(tokenizer):
 
 def test_items_are_padded_on_the_left_with_their_labels(tokenizer):
     items = Demonstrations([PAIRS[0], PAIRS[2]], tokenizer)
-    batch = LeftPad(tokenizer)([items[0], items[1]])
+    collate = DataCollatorForSeq2Seq(tokenizer)
+    batch = collate([items[0], items[1]])
+    again = collate([items[0], items[1]])  # as in a second epoch
+    assert torch.equal(again["labels"], batch["labels"])
+    collate([items[0], items[1]])
+    assert len(items[0]["labels"]) == len(items[0]["input_ids"])
     assert batch["input_ids"].shape == batch["labels"].shape == batch["attention_mask"].shape
     padding = batch["attention_mask"][0] == 0
     assert padding.any()
@@ -64,7 +69,7 @@ def test_items_are_padded_on_the_left_with_their_labels(tokenizer):
 def test_padding_does_not_change_the_loss(tiny_folder, tokenizer):
     model = load_policy(tiny_folder).eval()
     items = Demonstrations([PAIRS[0], PAIRS[2]], tokenizer)
-    collate = LeftPad(tokenizer)
+    collate = DataCollatorForSeq2Seq(tokenizer)
     with torch.no_grad():
         alone = [model(**collate([item])).loss for item in items]
         counts = [sum(label != IGNORED for label in item["labels"]) for item in items]
