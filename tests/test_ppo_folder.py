@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 from accelerate.tracking import GeneralTracker
+from datasets import Dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny import policy_with_value_head
 
 from glm_ppo_utils import atomic
+from glm_ppo_utils.ppo import PPORun, PPOSettings
 from glm_ppo_utils.ppo.folder import Checkpoints, RunFolder
 
 
@@ -140,3 +143,25 @@ def test_an_unknown_tracker_and_one_that_is_not_installed(tmp_path):
         RunFolder(tmp_path, {}, log_with="wandbb")
     with pytest.raises(ValueError, match="log_with comet_ml: that tracker is not installed"):
         RunFolder(tmp_path, {}, log_with="comet_ml")
+
+
+def test_a_run_learns_from_rows_of_a_data_set_and_writes_samples(tiny_folder, tokenizer, tmp_path):
+    seen = []
+
+    def reward(prompts, completions, source, **_):
+        seen.extend(source)
+        return [0.5] * len(prompts)
+
+    rows = Dataset.from_list([{"text": f"say {w} ", "source": w} for w in ("one", "two")])
+    policy = policy_with_value_head("gpt2", tiny_folder, len(tokenizer))
+    settings = PPOSettings(
+        steps=2, batch_size=2, mini_batch_size=2, epochs=1, max_new_tokens=4, eval_every=0
+    )
+    run = PPORun(
+        policy, tokenizer, reward, rows, settings, tmp_path, progress=False, samples_every=2
+    )
+    run.train()
+    assert sorted(seen) == ["one", "one", "two", "two"]
+    samples = run.folder.rows("samples")
+    assert [(s["step"], s["reward"]) for s in samples] == [(0, 0.5)] * 2
+    assert {s["prompt"] for s in samples} == {"say one ", "say two "}
