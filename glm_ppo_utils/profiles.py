@@ -120,8 +120,8 @@ class PPOSettings:
         short response: below 1, the errors of a value head that is still learning would enter every
         advantage.
     kl_coef : float
-        Coefficient of the KL penalty, in spreads of the reward per nat: rewards are normalised by
-        the mean and spread of all that the run has seen.
+        Coefficient of the KL penalty, in spreads of the reward per nat; the spread is that of all
+        rewards seen. At 0 the reference model is not asked, and the log's KL null; 1e-9 shows it.
     kl_target : float or None
         KL in nats per response that the coefficient is adapted towards (Ziegler et al. 2019,
         section 2.2); None keeps the coefficient fixed.
