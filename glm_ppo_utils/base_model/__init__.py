@@ -3,7 +3,6 @@
 `pretraining.py` says what the model was trained on, and trains it again.
 """
 
-import hashlib
 import json
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer, save_checkpoint, write_checkpoint
+from glm_ppo_utils.chatglm.saving import sha256
 from glm_ppo_utils.errors import BadInput
 
 FOLDER = Path(__file__).parent
@@ -40,8 +40,3 @@ def unpack(folder: Path) -> Path:
         model, tokenizer = load_policy(empty), load_tokenizer(empty)
         model.load_state_dict(load_file(FOLDER / WEIGHTS))
         return save_checkpoint(model, tokenizer, folder)
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 hash of a file, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

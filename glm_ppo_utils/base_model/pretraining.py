@@ -22,8 +22,9 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel, set_seed
 
 from glm_ppo_utils import atomic, base_model
-from glm_ppo_utils.base_model import VOCABULARY_FILE, WEIGHTS, sha256
+from glm_ppo_utils.base_model import VOCABULARY_FILE, WEIGHTS
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer, write_checkpoint
+from glm_ppo_utils.chatglm.saving import sha256
 from glm_ppo_utils.chatglm.tokenizer_training import train_tokenizer
 from glm_ppo_utils.problems import FAMILIES, Problem, generate
 from glm_ppo_utils.problems.plain_lp import PlainLP, Row, Term, read_plain_lp, write_plain_lp

@@ -233,20 +233,6 @@ def one_line_errors(name: str) -> Iterator[None]:
         yield
     except CheckpointError:
         raise
-    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-        raise CheckpointError(_out_of_memory(name)) from error
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"the weights in {name} are damaged or cut short ({error}); copy them again"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise CheckpointError(
-            f"a JSON file in {name} is damaged ({error}); copy it again"
-        ) from error
-    except ImportError as error:
-        raise CheckpointError(_import_error(name, error)) from error
-    except OSError as error:
-        raise CheckpointError(_os_error(name, error)) from error
     except Exception as error:
         if line := _known_error(name, error):
             raise CheckpointError(line) from error
@@ -254,10 +240,21 @@ def one_line_errors(name: str) -> Iterator[None]:
 
 
 def _known_error(name: str, error: Exception) -> str | None:
-    """The line for an error whose type says too little, told by its message."""
+    """The line for an error, told by its type, or by its message where the type says too little."""
     text = str(error)
-    if "can't allocate memory" in text:
-        return _out_of_memory(name)
+    if isinstance(error, SafetensorError):
+        return f"the weights in {name} are damaged or cut short ({error}); copy them again"
+    if isinstance(error, json.JSONDecodeError):
+        return f"a JSON file in {name} is damaged ({error}); copy it again"
+    if isinstance(error, ImportError):
+        return _import_error(name, error)
+    if isinstance(error, OSError):
+        return _os_error(name, error)
+    too_large = isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError))
+    if too_large or "can't allocate memory" in text:
+        published = PUBLISHED.get(name)
+        size = f" ({published.size / GB:.1f} GB in half precision)" if published else ""
+        return f"{name} does not fit into memory{size}; use a larger GPU, or dtype='bfloat16'"
     if "size mismatch" in text:
         return (
             f"the weights in {name} have other shapes than its config.json says; "
@@ -293,12 +290,6 @@ def _unknown_type(name: str, kind: str) -> str:
         f"{name} is of the type {kind}, which transformers {transformers_version} does not know; "
         f"it needs {wants}"
     )
-
-
-def _out_of_memory(name: str) -> str:
-    published = PUBLISHED.get(name)
-    size = f" ({published.size / GB:.1f} GB in half precision)" if published else ""
-    return f"{name} does not fit into memory{size}; use a larger GPU, or dtype='bfloat16'"
 
 
 def _import_error(name: str, error: ImportError) -> str:
@@ -360,7 +351,8 @@ def remote_code() -> Iterator[None]:
     nothing is written to the user's cache.
     """
     cache = tempfile.mkdtemp(dir=_code_folder())
-    before = {key: sys.modules.pop(key) for key in list(sys.modules) if _is_remote(key)}
+    remote = [module for module in sys.modules if module.split(".")[0] == REMOTE]
+    before = {module: sys.modules.pop(module) for module in remote}
     shared, dynamic_module_utils.HF_MODULES_CACHE = dynamic_module_utils.HF_MODULES_CACHE, cache
     sys.path.insert(0, cache)
     try:
@@ -373,10 +365,6 @@ def remote_code() -> Iterator[None]:
         sys.modules.pop(REMOTE, None)
         for key, value in before.items():
             sys.modules.setdefault(key, value)
-
-
-def _is_remote(module: str) -> bool:
-    return module.split(".")[0] == REMOTE
 
 
 @lru_cache(maxsize=1)

@@ -123,7 +123,7 @@ def verify_checksums(folder: Path) -> None:
         expected, name = line.split("  ", 1)
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} has lost its {name}; copy the folder again")
-        if _sha256(folder / name) != expected:
+        if sha256(folder / name) != expected:
             raise CheckpointError(
                 f"{folder / name} is damaged: its SHA-256 is not the one in {CHECKSUMS}; "
                 "copy the folder again or train anew"
@@ -199,11 +199,12 @@ def _edit_json(path: Path, **changes: object) -> None:
 
 
 def _write_checksums(folder: Path) -> None:
-    lines = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.glob("*.safetensors"))]
+    lines = [f"{sha256(path)}  {path.name}\n" for path in sorted(folder.glob("*.safetensors"))]
     (folder / CHECKSUMS).write_text("".join(lines))
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """The SHA-256 hash of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 24):
