@@ -513,7 +513,8 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("words", "value"),
         [("7.5%", "0.075"), ("1/4", "0.25"), ("35 percent", "0.35"), ("8000 minutes", "8000"),
-         ("three hundred", "300"), ("two thousand five hundred", "2500"), ("thrice", "3")],
+         ("three hundred", "300"), ("two thousand five hundred", "2500"), ("thrice", "3"),
+         ("two thirds", "0.666666666667"), ("two and a half", "2.5"), ("-4", "-4")],
     )  # fmt: skip
     def test_numbers_in_words(self, words, value):
         assert number(words) == Decimal(value)

@@ -142,8 +142,8 @@ def records(source: Source) -> Iterator[tuple[str, Any]]:
         text = Path(source).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BadInput(f"{source} is not UTF-8 text; save it as UTF-8") from None
-    if text.lstrip().startswith("[") and _is_list(text):
-        for place, record in enumerate(json.loads(text)):
+    if (items := _as_list(text)) is not None:
+        for place, record in enumerate(items):
             yield f"{source}, item {place}", record
         return
     # Not splitlines(): it also splits at characters that JSON allows inside a text.
@@ -158,11 +158,15 @@ def records(source: Source) -> Iterator[tuple[str, Any]]:
                 ) from None
 
 
-def _is_list(text: str) -> bool:
+def _as_list(text: str) -> list | None:
+    """The list that the text is as a whole, if it is one."""
+    if not text.lstrip().startswith("["):
+        return None
     try:
-        return isinstance(json.loads(text), list)
+        items = json.loads(text)
     except json.JSONDecodeError:
-        return False
+        return None
+    return items if isinstance(items, list) else None
 
 
 def _problem(

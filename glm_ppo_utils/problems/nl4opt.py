@@ -33,9 +33,9 @@ WORDS = {
     **{word: Decimal(n) for n, word in enumerate(_UNITS.split())},
     **{word: Decimal(10 * n) for n, word in enumerate(_TENS.split(), 2)},
     **{"once": Decimal(1), "twice": Decimal(2), "double": Decimal(2), "thrice": Decimal(3)},
-    **{"triple": Decimal(3), "half": Decimal("0.5"), "quarter": Decimal("0.25")},
-    **{"third": Decimal("0.333333333333"), "dozen": Decimal(12)},
+    **{"triple": Decimal(3), "dozen": Decimal(12)},
 }
+PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "tenth": 10}
 SCALES = {"hundred": Decimal(100), "thousand": Decimal(1000), "million": Decimal(10**6)}
 OPERATORS = {"LESS_OR_EQUAL": "<=", "GREATER_OR_EQUAL": ">="}
 MINIMIZE = ("min", "reduc", "decreas", "low", "least", "small")  # how such directions begin
@@ -49,26 +49,29 @@ def number(text: str) -> Decimal:
     BadInput
         If it is none.
     """
-    plain = text.lower().replace(",", "").replace("-", " ").replace("$", "").strip()
+    plain = text.lower().replace(",", "").replace("$", "").strip()
     percent = Decimal("0.01") if re.search(r"%|\bper ?cent", plain) else Decimal(1)
-    if found := re.match(r"(\d*\.?\d+)(?:\s*/\s*(\d+))?", plain):
+    if found := re.match(r"(-?\d*\.?\d+)(?:\s*/\s*(\d+))?", plain):
         value = Decimal(found[1])
         return (value if not found[2] else _fraction(value, int(found[2]))) * percent
     total = part = Decimal(0)
     words = re.findall("[a-z]+", plain)
-    for word in words:
+    for before, word in zip(["", *words], words, strict=False):
         if word in SCALES:
             part = (part or Decimal(1)) * SCALES[word]
             if word != "hundred":
                 total, part = total + part, Decimal(0)
-        elif word in WORDS:
-            part += WORDS[word]
-    if not {*words} & {*WORDS, *SCALES}:
+        elif parts := PARTS.get(word.removesuffix("s")):
+            # "two thirds", but "two and a half".
+            part = _fraction(part, parts) if before in WORDS else part + _fraction(1, parts)
+        else:
+            part += WORDS.get(word, 0)
+    if not {word.removesuffix("s") for word in words} & {*WORDS, *SCALES, *PARTS}:
         raise BadInput(f"no number: {text!r}")
     return (total + part) * percent
 
 
-def _fraction(value: Decimal, parts: int) -> Decimal:
+def _fraction(value: Decimal | int, parts: int) -> Decimal:
     """A fraction, to the digits that LP text needs."""
     return Decimal(repr(round(float(value) / parts, 12)))
 
