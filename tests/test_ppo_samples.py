@@ -122,6 +122,8 @@ def test_advantages_are_what_an_answer_earned_beyond_the_others(policy, tokenize
     run = run_with(policy, tokenizer, tmp_path, GROUP)
     rollouts = [r for r in run.rollout(WORDS[:2]) for _ in range(4)]
     rewards = [1, 0, 0, 0, 5, 5, 5, 5]
+    for parameter in run.trainer.head:
+        torch.nn.init.normal_(parameter)
     before, seen = [p.clone() for p in run.trainer.head], []
     compute = run.trainer.compute_advantages
 
