@@ -168,11 +168,12 @@ def common_scale(
     centre = sum(quality) / len(quality)
     x = [q - centre for q in quality]
     figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    ax.plot(x, x, color="black", linewidth=1, label="truth")
+    # As in `annotators`: no colour of a role.
+    ax.plot(x, x, color=REFERENCE, linewidth=1, label="truth")
     for row in elo:
-        ax.plot(x, row, "_", color=KL, markersize=18, markeredgewidth=2, alpha=0.5)
-    ax.plot([], [], "_", color=KL, markersize=12, markeredgewidth=2, label="Elo, ten orders")
-    ax.plot(x, strength, "o", color=POLICY, markersize=9, label="Bradley-Terry")
+        ax.plot(x, row, "_", color="#8C510A", markersize=18, markeredgewidth=2, alpha=0.5)
+    ax.plot([], [], "_", color="#8C510A", markersize=12, markeredgewidth=2, label="Elo, ten orders")
+    ax.plot(x, strength, "o", color="black", markersize=9, label="Bradley-Terry")
     ax.set(xlabel="true quality (log-odds)", ylabel="recovered (log-odds)")
     ax.set_title("One scale from comparisons alone")
     ax.legend()
