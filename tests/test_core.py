@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -125,7 +126,8 @@ def test_two_steps_in_the_grpo_trainer_of_a_current_trl(tmp_path):
     if python is None:
         subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
         python = str(tmp_path / "venv" / "bin" / "python")
-        packages = ["trl==1.16.0", "jinja2", str(ROOT)]
+        torch = version("torch").partition("+")[0]  # the build without CUDA, where that is at hand
+        packages = [f"torch=={torch}", "trl==1.16.0", "jinja2", str(ROOT)]
         subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
     done = subprocess.run(
         [python, "-c", GRPO, tmp_path / "out"],
