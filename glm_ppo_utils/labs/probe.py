@@ -109,52 +109,21 @@ def generate(model: Any, batch: dict[str, torch.Tensor], **options: Any) -> torc
     return ids[:, batch["input_ids"].shape[1] :]
 
 
-def _finite(tensor: torch.Tensor) -> None:
-    if not torch.isfinite(tensor).all():
+def check_finite(numbers: Any) -> None:
+    """Raise an ArithmeticError unless all of a tensor, or a number, is finite."""
+    if not torch.isfinite(torch.as_tensor(numbers)).all():
         raise ArithmeticError("a result is not finite")
 
 
-def import_load(s: Subject) -> None:
-    s.load()
-
-
 def forward(s: Subject) -> None:
-    _finite(s.load()(**s.batch(TEXTS)).logits)
+    check_finite(s.load()(**s.batch(TEXTS)).logits)
 
 
 def forward_labels(s: Subject) -> None:
     model, batch = s.load(), s.batch()
     loss = model(**batch, labels=batch["input_ids"]).loss
     loss.backward()
-    _finite(loss)
-
-
-def generate_single(s: Subject) -> None:
-    generate(s.load(), s.batch())
-
-
-def generate_leftpad_batch(s: Subject) -> None:
-    generate(s.load(), s.batch(TEXTS))
-
-
-def generate_nocache(s: Subject) -> None:
-    generate(s.load(), s.batch(), use_cache=False)
-
-
-def generate_sample(s: Subject) -> None:
-    generate(s.load(), s.batch(), do_sample=True)
-
-
-def tokenizer_load(s: Subject) -> None:
-    s.load_tokenizer()
-
-
-def tokenizer_encode(s: Subject) -> None:
-    s.load_tokenizer()(TEXTS[0])
-
-
-def tokenizer_pad_batch(s: Subject) -> None:
-    s.load_tokenizer()(TEXTS, padding=True, return_tensors="pt")
+    check_finite(loss)
 
 
 def save_load(s: Subject) -> None:
@@ -182,10 +151,6 @@ def _wrap(model: Any) -> Any:
     from trl import AutoModelForCausalLMWithValueHead
 
     return AutoModelForCausalLMWithValueHead.from_pretrained(model)
-
-
-def wrap_nofix(s: Subject) -> None:
-    _wrap(s.load())
 
 
 def wrap_blog_move_delete(s: Subject) -> None:
@@ -245,25 +210,25 @@ def ppo_step(s: Subject) -> None:
         for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
     ]
     stats = trainer.step(queries, list(responses), [torch.tensor(1.0), torch.tensor(0.0)])
-    _finite(torch.as_tensor(stats["ppo/loss/total"]))
+    check_finite(stats["ppo/loss/total"])
 
 
 # In the order of the table. A step that fails stops those that build on it.
-STEPS: dict[str, Callable[[Subject], None]] = {
-    "import_load": import_load,
+STEPS: dict[str, Callable[[Subject], Any]] = {
+    "import_load": lambda s: s.load(),
     "forward": forward,
     "forward_labels": forward_labels,
-    "generate": generate_single,
-    "generate_leftpad_batch": generate_leftpad_batch,
-    "generate_nocache": generate_nocache,
-    "generate_sample": generate_sample,
-    "tokenizer_load": tokenizer_load,
-    "tokenizer_encode": tokenizer_encode,
-    "tokenizer_pad_batch": tokenizer_pad_batch,
+    "generate": lambda s: generate(s.load(), s.batch()),
+    "generate_leftpad_batch": lambda s: generate(s.load(), s.batch(TEXTS)),
+    "generate_nocache": lambda s: generate(s.load(), s.batch(), use_cache=False),
+    "generate_sample": lambda s: generate(s.load(), s.batch(), do_sample=True),
+    "tokenizer_load": lambda s: s.load_tokenizer(),
+    "tokenizer_encode": lambda s: s.load_tokenizer()(TEXTS[0]),
+    "tokenizer_pad_batch": lambda s: s.load_tokenizer()(TEXTS, padding=True, return_tensors="pt"),
     "save_load": save_load,
     "grad_ckpt": grad_ckpt,
     "trl_import": trl_import,
-    "wrap_nofix": wrap_nofix,
+    "wrap_nofix": lambda s: _wrap(s.load()),
     "wrap_blog_move_delete": wrap_blog_move_delete,
     "wrap_alias": wrap_alias,
     "wrap_alias_save": wrap_alias_save,
@@ -318,6 +283,8 @@ def _where(error: Exception) -> str:
 
 def look(s: Subject) -> Iterator[dict]:
     """Everything about how generation fails, as one row; `versions` explains its parts."""
+    newer = s.load()
+    newer._update_model_kwargs_for_generation = MethodType(_newer_update, newer)
     yield {
         "extract_past": extract_past(s),
         "layer_0": {
@@ -328,7 +295,7 @@ def look(s: Subject) -> Iterator[dict]:
             "single": failure(s.load(), s.batch()),
             "padded": failure(s.load(), s.batch(TEXTS)),
             "no_cache": failure(s.load(), s.batch(), use_cache=False),
-            "newer_code": failure(_with_newer_code(s.load()), s.batch()),
+            "newer_code": failure(newer, s.batch()),
         },
         "patched": patched(s),
     }
@@ -376,11 +343,6 @@ def failure(model: Any, batch: dict[str, torch.Tensor], **options: Any) -> list[
         lines = [f"{Path(f.filename).name}:{f.lineno} {f.name}: {f.line}" for f in ours]
         return [*lines, _message(error)]
     return []
-
-
-def _with_newer_code(model: Any) -> Any:
-    model._update_model_kwargs_for_generation = MethodType(_newer_update, model)
-    return model
 
 
 def _newer_update(

@@ -327,11 +327,16 @@ def matrix(versions: Sequence[str] = ALL, path: Path = TABLE) -> list[dict]:
         print(f"{transformers}: {len(rows)} steps, failures in {failed or 'none'}", flush=True)
         table += [{**asdict(row), **when} for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(table[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
+    write_table(path, table)
     return table
+
+
+def write_table(path: Path, rows: Sequence[dict]) -> None:
+    """Write rows with the same keys as a CSV file."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def read_matrix(path: Path = TABLE) -> list[dict]:

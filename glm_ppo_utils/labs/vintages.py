@@ -9,7 +9,6 @@ vocabulary is missing a small one takes its place.
 
 import argparse
 import base64
-import csv
 import io
 import json
 import shutil
@@ -30,9 +29,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, logging
 from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer, save_checkpoint
 from glm_ppo_utils.chatglm.hub import remote_code
 from glm_ppo_utils.gradient_checkpointing import turn_on_gradient_checkpointing
+from glm_ppo_utils.labs.probe import check_finite
+from glm_ppo_utils.labs.versions import write_table
 from glm_ppo_utils.ppo import PPORun
 from glm_ppo_utils.profiles import PPOSettings, SFTSettings
-from glm_ppo_utils.rollout import encode_prompt, respond
+from glm_ppo_utils.rollout import encode_prompt
 from glm_ppo_utils.sft import train_sft
 
 TABLE = Path(__file__).resolve().parents[2] / "notebooks" / "runs" / "vintages.csv"
@@ -89,7 +90,8 @@ def values(trial: Trial) -> None:
 
 
 def generate(trial: Trial) -> None:
-    respond(trial.policy, trial.tokenizer, [w.text for w in WORDS], max_new_tokens=4)
+    batch = trial.tokenizer([w.text for w in WORDS], padding=True, return_tensors="pt")
+    trial.policy.generate(**batch, max_new_tokens=4)
 
 
 def sft(trial: Trial) -> None:
@@ -98,7 +100,7 @@ def sft(trial: Trial) -> None:
     log = train_sft(
         trial.policy, trial.tokenizer, pairs, [], settings, trial.scratch / "sft", progress=False
     )
-    _finite(log[0]["loss"])
+    check_finite(log[0]["loss"])
 
 
 def ppo(trial: Trial) -> None:
@@ -116,7 +118,7 @@ def ppo(trial: Trial) -> None:
     )
     run.train()
     for parameter in trial.policy.parameters():
-        _finite(parameter.sum())
+        check_finite(parameter.sum())
 
 
 def save(trial: Trial) -> None:
@@ -132,11 +134,6 @@ def save(trial: Trial) -> None:
 
 def checkpointing(trial: Trial) -> None:
     turn_on_gradient_checkpointing(trial.policy)
-
-
-def _finite(number: Any) -> None:
-    if not torch.isfinite(torch.as_tensor(number)):
-        raise ArithmeticError("a result is not finite")
 
 
 # Each step with those that must have worked before it.
@@ -268,10 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows.append(try_vintage(folder))
         print(*(f"{key}: {value}" for key, value in rows[-1].items()), sep="\n  ", flush=True)
     if options.table:
-        with options.table.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(options.table, rows)
     return 0
 
 
