@@ -31,7 +31,7 @@ PYTEST := TQDM_DISABLE=1 $(BIN)/python -m pytest -q
 # nbval needs a time limit per cell; a day is as good as none.
 NBVAL := GLM_PPO_QUICK=1 GLM_PPO_PROFILE=tiny $(PYTEST) --nbval-current-env --nbval-cell-timeout=86400
 
-.PHONY: help run check test lab notebooks tables site base lab-versions colab-check lint lock
+.PHONY: help run check test lab notebooks tables site base lab-versions colab-check gpu lint lock
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -70,6 +70,9 @@ lab-versions: $(READY) ## probe every version of transformers; writes the table 
 
 colab-check: $(READY) ## run the notebooks on the packages of Colab's runtime (Python 3.12, 5 GB, no GPU)
 	$(BIN)/python tools/colab_check.py --python python3.12
+
+gpu: ## all measurements on a GPU, at most nine minutes; GPU_PYTHON=python3.12 takes another Python than .venv's
+	$(or $(GPU_PYTHON),$(BIN)/python) benchmarks/gpu_day.py $(ARGS)
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -9,6 +9,11 @@ TRL's loop is that of its documentation: ``PPOTrainer.generate`` on a list of qu
 score, ``PPOTrainer.step``; once with its default of four queries at a time, and once with the
 whole batch. The first step of each loop does not count. Writes ``ppo_speed.csv``
 into ``build/runs``, or ``--out``.
+
+``ppo_needs.csv`` has what our steps of the ChatGLM need (see ``needs.py``) beside the seconds that
+they took: the share of the machine's limit is the operations that a phase needs per second, divided
+by those that a large matrix product gets at the same number of threads. ``--policy`` takes a
+trained policy, instead of training one.
 """
 
 import argparse
@@ -25,6 +30,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from needs import Shape, peak_flops, step_needs
 from transformers import GPT2Config, GPT2LMHeadModel, set_seed
 from trl import PPOTrainer
 
@@ -36,11 +42,12 @@ from glm_ppo_utils.profiles import get_profile
 from glm_ppo_utils.rollout import decode_answer, encode_prompt, stop_ids
 
 PHASES = ["generate", "score", "logprobs", "optimise"]
+NEEDS = ["tokens", "flop", "bytes"]
 
 
 def chatglm(folder, tokenizer) -> torch.nn.Module:
     """The SFT policy, from which PPO starts."""
-    return load_policy(folder)
+    return load_policy(folder, dtype="float32")
 
 
 def gpt2(folder, tokenizer) -> torch.nn.Module:
@@ -54,7 +61,12 @@ def ours(run: PPORun, steps: int) -> Iterator[dict]:
     """Seconds of each phase of our steps."""
     for step in range(steps):
         row = run.step(step)
-        yield {p: row[f"seconds_{p}"] for p in PHASES} | {"tokens": row["response_tokens"]}
+        needs = step_needs(run.shape, run.prompts, run.responses, run.settings) if run.shape else {}
+        yield {
+            **{p: row[f"seconds_{p}"] for p in PHASES},
+            "tokens": row["response_tokens"],
+            **{f"{p} {n}": getattr(x, n) for p, x in needs.items() for n in NEEDS},
+        }
 
 
 def stock(run: PPORun, steps: int, generate_batch: int) -> Iterator[dict]:
@@ -91,10 +103,43 @@ def new_run(model: str, settings, problems, folder, out_dir: Path) -> PPORun:
     set_seed(0)
     policy = add_value_head(MODELS[model](folder, tokenizer))
     evaluator.prepare(p.reference for p in problems)
-    return PPORun(policy, tokenizer, evaluator, problems, settings, out_dir, progress=False)
+    return Run(policy, tokenizer, evaluator, problems, settings, out_dir, progress=False)
 
 
-def measure(model: str, steps: int, settings, problems, folder) -> Iterator[dict]:
+class Run(PPORun):
+    """A run that remembers the lengths of its last batch."""
+
+    @property
+    def shape(self) -> Shape | None:
+        """The policy's shape, if it is a ChatGLM."""
+        config = self.policy.pretrained_model.config
+        return Shape.of(config) if hasattr(config, "multi_query_group_num") else None
+
+    def rollout(self, problems, temperature=1.0):
+        found = super().rollout(problems, temperature)
+        self.prompts, self.responses = (
+            [len(r.query) for r in found],
+            [len(r.response) for r in found],
+        )
+        return found
+
+
+def needs_of(mean: pd.Series) -> pd.DataFrame:
+    """What the phases need beside their seconds, and how near that is to the machine's limit."""
+    peak = peak_flops()
+    rows = []
+    for phase in PHASES:
+        if f"{phase} flop" in mean:
+            rows.append({"phase": phase} | {n: mean[f"{phase} {n}"] for n in NEEDS})
+            rows[-1]["seconds"] = mean[phase]
+    table = pd.DataFrame(rows)
+    table["share_of_peak"] = table.flop / table.seconds / peak
+    table["gflop"], table["gigabytes"] = table.flop / 1e9, table.bytes / 1e9
+    columns = ["phase", "tokens", "gflop", "gigabytes", "seconds", "share_of_peak"]
+    return table[columns].assign(peak_gflop_per_s=peak / 1e9)
+
+
+def measure(model: str, steps: int, settings, problems, folder, needs: list) -> Iterator[dict]:
     """For each loop: samples per second, seconds per step, and the share of each phase."""
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -105,6 +150,9 @@ def measure(model: str, steps: int, settings, problems, folder) -> Iterator[dict
         turns = [{name: next(rows) for name, rows in made.items()} for _ in range(steps + 1)]
     for name in LOOPS:
         mean = pd.DataFrame([turn[name] for turn in turns[1:]]).mean()
+        if "generate flop" in mean:
+            needs.append(needs_of(mean))
+        ratios = [seconds_of(turn[name]) / seconds_of(turn["ours"]) for turn in turns[1:]]
         seconds = mean[PHASES].sum()
         yield {
             "model": model,
@@ -113,7 +161,13 @@ def measure(model: str, steps: int, settings, problems, folder) -> Iterator[dict
             "seconds_per_step": seconds,
             "response_tokens": mean["tokens"],
             **{f"{p}_share": mean[p] / seconds for p in PHASES},
+            "ours_is_times_as_fast": float(np.median(ratios)),
         }
+
+
+def seconds_of(row: dict) -> float:
+    """Seconds of a whole step."""
+    return sum(row[p] for p in PHASES)
 
 
 MODELS = {"ChatGLM": chatglm, "GPT-2": gpt2}
@@ -130,19 +184,24 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "runs")
+    parser.add_argument("--policy", type=Path, help="folder of a trained ChatGLM")
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     args = parser.parse_args()
     profile = get_profile("tiny")
-    folder, problems = sft_policy(profile, progress=False), training_problems(profile)
+    folder = args.policy or sft_policy(profile, progress=False)
+    problems = training_problems(profile)
     settings = replace(profile.ppo, eval_every=0, value_warmup=0)
-    rows = [measure(model, args.steps, settings, problems, folder) for model in MODELS]
+    needs: list[pd.DataFrame] = []
+    rows = [measure(m, args.steps, settings, problems, folder, needs) for m in args.models]
     table = pd.DataFrame(chain(*rows))
-    ours = table[table.loop == "ours"].set_index("model").samples_per_second
-    table["ours_is_times_as_fast"] = table.model.map(ours) / table.samples_per_second
     made = {"device": platform.machine() + " CPU", "threads": torch.get_num_threads()}
     table = table.assign(**made, torch=torch.__version__, date=date.today())
     args.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(args.out / "ppo_speed.csv", index=False, float_format="%.4f")
     print(table.drop(columns=["device", "torch", "date"]).round(3).to_string(index=False))
+    for table in needs:
+        table.assign(**made).to_csv(args.out / "ppo_needs.csv", index=False, float_format="%.4f")
+        print(table.round(3).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -138,8 +138,10 @@ def decode(
         new = draw(logits, temperature, uniform)
         tokens[rows, column] = new
         logprobs[rows, column] = logits.log_softmax(-1).gather(1, new[:, None])[:, 0]
-        if value_head is not None and values is not None:
-            values[rows, column] = value_head(states)[:, 0].float()
+        if value_head is not None and values is not None and states is not None:
+            # Until a trainer moves it, TRL's head is on the CPU, wherever the model is.
+            found = value_head(states.to(next(value_head.parameters()).device))[:, 0]
+            values[rows, column] = found.to(values)
         going &= ~torch.isin(new, ends)
         left = int(going.sum())
         if not left or column + 1 == max_new_tokens:

@@ -41,7 +41,7 @@ def policy_with_value_head(kind: str, folder: Path, vocabulary: int):
     """A seeded policy of `kind` "chatglm" (from `folder`) or "gpt2", ready for PPO."""
     torch.manual_seed(0)
     if kind == "chatglm":
-        return add_value_head(load_policy(folder))
+        return add_value_head(load_policy(folder, dtype="float32"))
     config = GPT2Config(vocab_size=vocabulary, n_embd=32, n_layer=2, n_head=4, n_positions=128)
     return add_value_head(GPT2LMHeadModel(config).eval())
 

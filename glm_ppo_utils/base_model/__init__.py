@@ -37,6 +37,6 @@ def unpack(folder: Path) -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         empty = Path(scratch) / "empty"
         write_checkpoint(empty, made()["architecture"], FOLDER / VOCABULARY_FILE)
-        model, tokenizer = load_policy(empty), load_tokenizer(empty)
+        model, tokenizer = load_policy(empty, dtype="float32"), load_tokenizer(empty)
         model.load_state_dict(load_file(FOLDER / WEIGHTS))
         return save_checkpoint(model, tokenizer, folder)
