@@ -180,7 +180,7 @@ def check_certificate(random: Random) -> str:
     if len(points(p)[0]) == 0 or len(points(q)[0]) == 0:
         return "infeasible"
     pairs = np.repeat(np.arange(len(p.names))[:, None], 2, axis=1)
-    proved = prove_equal(p, q, pairs, (np.zeros(0), np.zeros(0))) is not None
+    proved = prove_equal(p, q, pairs, (np.zeros((0, len(p.names))),) * 2) is not None
     a, b = (
         {(*x, v) for x, v in zip(*map(np.ndarray.tolist, points(r)), strict=True)} for r in (p, q)
     )

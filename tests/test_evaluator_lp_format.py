@@ -492,3 +492,20 @@ def test_highs_reads_the_same_from_nl4opt(nl4opt_path, tmp_path):
 def test_nan_is_no_name(text):
     with pytest.raises(LPError, match="(nan|NaN).* neither a number nor a name"):
         parse_lp(text)
+
+
+LONG_WORDS = {
+    "two names": f"max {'x' * 5_000} {'y' * 5_000}",
+    "a number": f"max {'9' * 5_000} x",
+    "an unknown variable": f"max x st x <= 1\nbounds\n{'w' * 5_000} <= 1",
+    "neither number nor name": f"max x st x <= 1_{'0' * 5_000}",
+    "LaTeX": f"max x \\{'a' * 5_000}\nst x <= 1",
+    "no keyword": "m" * 5_000,
+}
+
+
+@pytest.mark.parametrize("name", LONG_WORDS)
+def test_an_error_quotes_the_start_of_a_long_word(name):
+    with pytest.raises(LPError) as found:
+        parse_lp(LONG_WORDS[name])
+    assert len(str(found.value)) < 200

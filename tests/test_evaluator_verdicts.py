@@ -246,7 +246,7 @@ def test_variables_correspond_only_with_the_same_integrality():
         for general in ("x y", "x")
     )
     pairs = np.array([[0, 0], [1, 1]])
-    none = np.zeros(0), np.zeros(0)
+    none = np.zeros((0, 2)), np.zeros((0, 2))
     assert prove_equal(p, p, pairs, none) == []
     assert prove_equal(p, q, pairs, none) is None
 

@@ -51,6 +51,10 @@ TIME_LIMIT = 1.0
 BOUND_TOLERANCE = 1e-10
 BRANCHING_TOLERANCE = 1e-7
 POINT_TOLERANCE = 1e-6
+# How far the points are looked for that are to show it, and for how many variables twice.
+FAR = 100.0
+FEW_VARIABLES = 5
+MOST_POINTS = 500
 # Branch and bound is believed only where its tolerance is small beside every coefficient.
 SMALLEST_COEFFICIENT = 1e-4
 
@@ -87,8 +91,9 @@ def prove_equal(
     pairs : array of int ``[pairs, 2]``
         Variables of the candidate and the reference that correspond. The others must be defined by
         equations, and are eliminated.
-    points : pair of arrays
-        A feasible point of each, empty where none is known; both must be feasible.
+    points : pair of arrays ``[points, variables]``
+        Feasible points of each, in the order of its variables, as many as are known; both programs
+        must be feasible.
 
     Returns
     -------
@@ -101,13 +106,11 @@ def prove_equal(
     if p is None or q is None or (p.integer != q.integer).any():
         return None
     mine, theirs = inequalities(p), inequalities(q)
-    x, y = points
-    if len(x) and (theirs.matrix @ x[pairs[:, 0]] > theirs.right + POINT_TOLERANCE).any():
-        return None
-    if len(y) and (mine.matrix @ y[pairs[:, 1]] > mine.right + POINT_TOLERANCE).any():
-        return None
     goals = objective_gap(p, q)
     if len(goals.right) and goals.matrix.size == 0:
+        return None
+    x, y = points[0][:, pairs[:, 0]], points[1][:, pairs[:, 1]]
+    if breaks(theirs, x) or breaks(mine, y) or breaks(goals, y):
         return None
     found = []
     for program, have, want, what in (
@@ -125,9 +128,14 @@ def prove_equal(
     return found
 
 
+def breaks(rows: Inequalities, points: Floats) -> bool:
+    """Whether one of the points shows that not all of the inequalities hold."""
+    return bool((points @ rows.matrix.T > rows.right + POINT_TOLERANCE).any())
+
+
 def has_two_points(program: LinearProgram, solution: Solution) -> bool:
     """Whether more than one point is feasible; of one point every program is equivalent."""
-    if solution.status == "unbounded" or len(feasible_neighbours(program, solution)):
+    if solution.status == "unbounded" or len(feasible_points(program, solution)) > 1:
         return True
     directions = [program.cost, *np.eye(len(program.names))[:5]]
     for direction in directions:
@@ -143,16 +151,41 @@ def has_two_points(program: LinearProgram, solution: Solution) -> bool:
     return False
 
 
-def feasible_neighbours(program: LinearProgram, solution: Solution) -> Floats:
-    """Feasible points that differ from the solution in one variable, ``[points, variables]``."""
+@np.errstate(invalid="ignore", divide="ignore")
+def feasible_points(program: LinearProgram, solution: Solution) -> Floats:
+    """The solution and other feasible points, ``[points, variables]``; none without a solution.
+
+    Along every axis one step, and as far as rows and bounds allow, but at most `FAR`; where there
+    are few variables from each of these points once more.
+    """
+    if not solution.x:
+        return np.zeros((0, len(program.names)))
+    solved = np.array([solution.x])
+    points = start = np.where(program.integer, np.round(solved), solved)
+    for _ in range(2 if len(program.names) <= FEW_VARIABLES else 1):
+        points = along_axes(program, points)
+        rows = points @ program.matrix.T
+        inside = ((points >= program.lower) & (points <= program.upper)).all(axis=1)
+        inside &= ((rows >= program.row_lower) & (rows <= program.row_upper)).all(axis=1)
+        points = points[inside][:MOST_POINTS]
+    other = (np.abs(points - start) > POINT_TOLERANCE).any(axis=1)
+    return np.vstack([solved, points[other]])
+
+
+def along_axes(program: LinearProgram, points: Floats) -> Floats:
+    """The points moved along each axis, both ways, by a small step and up to the boundary."""
+    matrix, rows = program.matrix, (points @ program.matrix.T)[:, :, None]
+    ends = [(end[:, None] - rows) / matrix for end in (program.row_upper, program.row_lower)]
+    ends = [np.where(matrix == 0, np.nan, end) for end in ends]
     step = np.where(program.integer, 1.0, 1e-3)
-    x = np.array(solution.x).reshape(-1, len(step))
-    x = np.where(program.integer, np.round(x), x)
-    points = np.vstack([x + np.diag(step), x - np.diag(step)]) if len(x) else x
-    rows = points @ program.matrix.T
-    inside = ((points >= program.lower) & (points <= program.upper)).all(axis=1)
-    inside &= ((rows >= program.row_lower) & (rows <= program.row_upper)).all(axis=1)
-    return points[inside]
+    moved = []
+    for way, bound in ((1.0, program.upper), (-1.0, program.lower)):
+        room = np.fmin.reduce(np.fmax(way * ends[0], way * ends[1]), axis=1, initial=FAR)
+        room = np.fmin(room, way * (bound - points)) * (1 - WHOLE)
+        room = np.where(program.integer, np.floor(room + 10 * FAR * WHOLE), room)
+        moved += [np.broadcast_to(way * step, room.shape), way * room]
+    moves = np.stack(moved, axis=1)[..., None] * np.eye(len(step))
+    return (points[:, None, None] + moves).reshape(-1, len(step))
 
 
 # -- the same variables on both sides

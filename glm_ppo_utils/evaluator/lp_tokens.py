@@ -182,7 +182,8 @@ def fence_of(line: str, stripped: str) -> str:
 
 
 def error_at(text: str, problem: str, position: int) -> LPError:
-    """The error for a place in the text, counted from 0."""
+    """The error for a place in the text, counted from 0; it quotes the start of a long word."""
+    problem = re.sub(r"(\S{40})\S+", r"\1...", problem)
     line = text.count("\n", 0, position) + 1
     return LPError(problem, line, position - text.rfind("\n", 0, position))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from glm_ppo_utils.evaluator.canonical_form import eliminate, simplify
+from glm_ppo_utils.evaluator.certificate import feasible_points
 from glm_ppo_utils.evaluator.lp_format import Limits
 from glm_ppo_utils.evaluator.program import LinearProgram
 from glm_ppo_utils.evaluator.reward import (
@@ -44,7 +45,8 @@ class Optimum:
 def typed_in(program: LinearProgram, solution: Solution, time_limit: float) -> bool:
     """Whether a program was written from its optimum."""
     simple = simplify(program)
-    return types_in_optimum(program, simple, eliminate(simple), solution, time_limit)
+    points = feasible_points(simple, solution)
+    return types_in_optimum(simple, eliminate(simple), solution, points, time_limit)
 
 
 def judge_by_optimum(

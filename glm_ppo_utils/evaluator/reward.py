@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from glm_ppo_utils.evaluator.canonical_form import eliminate, merge_columns, simplify
-from glm_ppo_utils.evaluator.certificate import feasible_neighbours, has_two_points, prove_equal
+from glm_ppo_utils.evaluator.certificate import feasible_points, has_two_points, prove_equal
 from glm_ppo_utils.evaluator.differences import list_differences
 from glm_ppo_utils.evaluator.graph import Matching, match, size
 from glm_ppo_utils.evaluator.lp_format import (
@@ -98,6 +98,7 @@ class Reference:
     size: int
     states_optimum: bool
     fingerprint: tuple[Any, ...]
+    points: Floats
 
     @classmethod
     def read(
@@ -112,9 +113,17 @@ class Reference:
         simple = simplify(program)
         reduced = eliminate(simple)
         solution = solve(program, time_limit)
-        stated = types_in_optimum(program, simple, reduced, solution, time_limit)
-        prints = fingerprint(program)
-        return cls(program, simple, reduced, solution, size(reduced), stated, prints)
+        points = feasible_points(simple, solution)
+        return cls(
+            program=program,
+            simple=simple,
+            reduced=reduced,
+            solution=solution,
+            size=size(reduced),
+            states_optimum=types_in_optimum(simple, reduced, solution, points, time_limit),
+            fingerprint=fingerprint(program),
+            points=points,
+        )
 
     @cached_property
     def can_certify(self) -> bool:
@@ -159,15 +168,16 @@ def judge(
     unknown = "time limit" in (solution.status, reference.solution.status)
     if edits == 0 and (agrees or unknown):
         return exact_score(program, solution, reference)
+    points = feasible_points(simple, solution) if agrees else reference.points
     if agrees and reference.can_certify:
-        proofs = certify(simple, reduced, matching, solution, reference)
+        proofs = certify(simple, reduced, matching, points, reference)
         if proofs is not None:
             return certified_score(solution, edits, proofs, reference)
     edits = edits or matching.distance
     similarity = max(0.0, 1.0 - edits / max(1, reference.size))
     reward = PARSE_PART + (SIMILARITY_PART + AGREEMENT_PART * agrees) * similarity**SHARPNESS
     if agrees and reward > TYPED_IN and not reference.states_optimum:
-        if types_in_optimum(program, simple, reduced, solution, time_limit):
+        if types_in_optimum(simple, reduced, solution, points, time_limit):
             reward = TYPED_IN
     found = [d.text for d in list_differences(simple, reference.simple, matching)]
     return Score(
@@ -251,7 +261,7 @@ def certify(
     simple: LinearProgram,
     reduced: LinearProgram,
     matching: Matching,
-    solution: Solution,
+    points: Floats,
     reference: Reference,
 ) -> list[str] | None:
     """What the solver proved to show that an answer is equivalent; None if it could not.
@@ -271,8 +281,8 @@ def certify(
             paired = matched_pairs(reduced, reference.reduced, again)
             forms.append((reduced, reference.reduced, paired))
     for p, q, paired in forms:
-        points = values(p, simple, solution), values(q, theirs, reference.solution)
-        proofs = prove_equal(p, q, paired, points)
+        known = points[:, places(p, simple)], reference.points[:, places(q, theirs)]
+        proofs = prove_equal(p, q, paired, known)
         if proofs is not None:
             return proofs
     return None
@@ -284,10 +294,9 @@ def matched_pairs(p: LinearProgram, q: LinearProgram, matching: Matching) -> Int
     return pairs[(pairs[:, 0] < len(p.names)) & (pairs[:, 1] < len(q.names))]
 
 
-def values(form: LinearProgram, program: LinearProgram, solution: Solution) -> Floats:
-    """The part of a program's solution that belongs to the variables of a form of it."""
-    places = [program.names.index(name) for name in form.names]
-    return np.array(solution.x)[places] if solution.x else np.zeros(0)
+def places(form: LinearProgram, program: LinearProgram) -> list[int]:
+    """Where the variables of a form of a program stand in the program."""
+    return [program.names.index(name) for name in form.names]
 
 
 def agree(program: LinearProgram, solution: Solution, reference: Reference) -> bool:
@@ -301,18 +310,18 @@ def agree(program: LinearProgram, solution: Solution, reference: Reference) -> b
 
 
 def types_in_optimum(
-    program: LinearProgram,
     simple: LinearProgram,
     reduced: LinearProgram,
     solution: Solution,
+    points: Floats,
     time_limit: float = 2.0,
 ) -> bool:
-    """Whether a program, in any of its forms, was written from its optimum."""
+    """Whether a program with these feasible points was, in any form, written from its optimum."""
     stated = states_optimum(simple, solution)
     if np.count_nonzero(reduced.objective) > 1:
         # With one variable left, every model ends at a bound of the objective.
         stated = stated or states_optimum(reduced, solution)
-    return stated or leaves_no_choice(program, solution, time_limit)
+    return stated or leaves_no_choice(simple, solution, points, time_limit)
 
 
 @np.errstate(invalid="ignore")
@@ -339,9 +348,11 @@ def states_optimum(program: LinearProgram, solution: Solution) -> bool:
     return any(abs(end - goal) <= NEARLY * max(1.0, abs(goal)) for end in ends)
 
 
-def leaves_no_choice(program: LinearProgram, solution: Solution, time_limit: float) -> bool:
+def leaves_no_choice(
+    program: LinearProgram, solution: Solution, points: Floats, time_limit: float
+) -> bool:
     """Whether the objective has one value only, so that the optimum is stated by the rows."""
-    near = feasible_neighbours(program, solution) @ program.objective + program.offset
+    near = points @ program.objective + program.offset
     if (np.abs(near - (solution.objective or 0.0)) > 1e-6).any():
         return False
     turned = solve(replace(program, maximize=not program.maximize), time_limit)
