@@ -138,6 +138,7 @@ def test_a_tracker_gets_settings_numbers_and_the_end(tmp_path):
     assert notes.seen == [{"steps": 3}, (0, {"log/step": 0, "log/reward": 0.5}), "finished"]
 
 
+@pytest.mark.filterwarnings("error")
 def test_an_unknown_tracker_and_one_that_is_not_installed(tmp_path):
     with pytest.raises(ValueError, match="log_with: Unsupported logging capability: wandbb"):
         RunFolder(tmp_path, {}, log_with="wandbb")

@@ -196,7 +196,9 @@ class RunFolder:
 def _tracker(log_with: str | GeneralTracker, folder: Path) -> Accelerator:
     """Accelerate's door to a tracker."""
     try:
-        tracker = Accelerator(log_with=log_with, project_dir=str(folder))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of what is an error here
+            tracker = Accelerator(log_with=log_with, project_dir=str(folder))
     except ValueError as error:
         raise BadInput(f"log_with: {error}") from error
     if not tracker.log_with:
