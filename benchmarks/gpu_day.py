@@ -3,12 +3,12 @@
     make gpu                                            # on one GPU with 80 GB, without a network
     python benchmarks/gpu_day.py --device cpu --small   # anywhere, to see that it runs
 
-In this order: ``tests``, the unit tests that touch devices; ``tiny``, the tiny profile's PPO, twice
-and compared bit for bit; ``published``, a step of ChatGLM3-6B with random weights, LoRA, and 16
-prompts of 256 tokens with as long responses: peak memory beside the formula's, seconds, tokens per
-second beside the bound by bandwidth; ``resume``, a run that is interrupted and goes on. Each part
-is a process of its own, and stores its CSV in ``--out`` when it ends. What does not fit is skipped
-with a line that says why.
+In this order: ``tests``, the unit tests that touch devices; ``tiny``, SFT and PPO of the tiny
+profile, twice and compared bit for bit; ``published``, a step of ChatGLM3-6B with random weights,
+LoRA, and 16 prompts of 256 tokens with as long responses: peak memory beside the formula's,
+seconds, tokens per second beside the bound by bandwidth; ``resume``, a run that is interrupted and
+goes on. Each part is a process of its own, and stores its CSV in ``--out`` when it ends. What does
+not fit is skipped with a line that says why.
 
 Not yet run on a GPU, only on a CPU with small sizes.
 """
@@ -63,40 +63,51 @@ def tests(args: argparse.Namespace) -> pd.DataFrame:
 
 
 class Interrupted:
-    """The evaluator, which fails once when it is called for the last time but one."""
+    """The evaluator's grade and a little for the length, so that it varies; fails at a call."""
 
-    def __init__(self, calls: int):
+    def __init__(self, call: int):
         from glm_ppo_utils.evaluator import Evaluator
 
-        self.evaluator, self.left = Evaluator(), calls
+        self.evaluator, self.left = Evaluator(), call
 
     def __call__(self, prompts, completions, **columns):
         self.left -= 1
         if not self.left:
             raise KeyboardInterrupt
-        return self.evaluator(prompts, completions, **columns)
+        grades = self.evaluator(prompts, completions, **columns)
+        return [g + len(text) % 7 / 70 for g, text in zip(grades, completions, strict=True)]
 
 
-def tiny_run(args: argparse.Namespace, folder: Path, calls: int = 0):
-    """A run of the small base model; its reward is interrupted at that call."""
-    from transformers import set_seed
+def tiny_run(args: argparse.Namespace, folder: Path, interrupted: int = 0):
+    """A run of the tiny profile's PPO, from SFT in the folder beside.
 
-    from glm_ppo_utils import base_model
+    Its reward fails at the call `interrupted`, if there is one that many. SFT is shorter than the
+    profile's, and on references without errors.
+    """
     from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer
+    from glm_ppo_utils.pipeline import train_sft_policy
     from glm_ppo_utils.ppo import PPORun
     from glm_ppo_utils.problems import generate
     from glm_ppo_utils.profiles import get_profile
 
-    set_seed(0)
-    if not (base := folder.parent / "base").exists():
-        base_model.unpack(base)
+    profile, start = get_profile("tiny"), folder.parent / "sft"
+    problems = generate(64 if args.small else 1024, seed=1)
+    if not start.exists():
+        sft = replace(profile.sft, steps=4 if args.small else 400)
+        pairs = [(p.text, p.reference) for p in problems]
+        train_sft_policy(replace(profile, sft=sft), 0, progress=False, folder=start, pairs=pairs)
     size = {"batch_size": 8, "mini_batch_size": 4, "max_new_tokens": 24} if args.small else {}
     settings = replace(
-        get_profile("tiny").ppo, steps=4 if args.small else 10, value_warmup=1, eval_every=0, **size
+        profile.ppo, steps=4 if args.small else 10, value_warmup=1, eval_every=0, **size
     )
-    policy, problems = add_value_head(load_policy(base, dtype="float32")), generate(64, seed=1)
-    reward = Interrupted(calls)
-    return PPORun(policy, load_tokenizer(base), reward, problems, settings, folder, progress=False)
+    tokenizer, policy = (
+        load_tokenizer(start / "policy"),
+        load_policy(start / "policy", dtype="float32"),
+    )
+    reward = Interrupted(interrupted)
+    return PPORun(
+        add_value_head(policy), tokenizer, reward, problems, settings, folder, progress=False
+    )
 
 
 def largest_difference(one, other) -> float:
@@ -108,7 +119,7 @@ def largest_difference(one, other) -> float:
 def tiny(args: argparse.Namespace) -> pd.DataFrame:
     """A row per step of the first run, and whether the second is equal to it bit for bit."""
     with tempfile.TemporaryDirectory() as scratch:
-        runs = [tiny_run(args, Path(scratch) / name) for name in ("one", "two")]
+        runs = [tiny_run(args, Path(scratch) / name / "run") for name in ("one", "two")]
         logs = [run.train() for run in runs]
         difference = largest_difference(*runs)
     return pd.DataFrame(logs[0]).assign(bit_equal=difference == 0, largest_difference=difference)
@@ -119,7 +130,7 @@ def resume(args: argparse.Namespace) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as scratch:
         whole = tiny_run(args, Path(scratch) / "whole")
         whole.train()
-        broken = tiny_run(args, Path(scratch) / "broken", calls=whole.settings.steps - 1)
+        broken = tiny_run(args, Path(scratch) / "broken", interrupted=whole.settings.steps - 1)
         try:
             broken.train()
         except KeyboardInterrupt:
