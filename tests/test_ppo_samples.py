@@ -1,5 +1,6 @@
 """What PPO makes of each sampled answer: replay, the baseline of a group, and cut answers."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -37,6 +38,16 @@ def rollout(query, response):
 # -- replay
 
 
+@torch.no_grad()
+def token_loss(policy, pairs) -> float:
+    """Mean loss per token of (query, response) pairs, one after another."""
+    losses = []
+    for query, response in pairs:
+        logits = policy(input_ids=torch.cat([query, response])[None])[0][0, len(query) - 1 : -1]
+        losses.append(-logits.log_softmax(-1)[range(len(response)), response])
+    return torch.cat(losses).mean().item()
+
+
 def test_the_newest_exact_answer_to_each_problem_is_kept_and_stored():
     replay = Replay(replace(REPLAY, replay_reward=100.0))
     replay.add([rollout([1, 2], [3]), rollout([1], [4, 5]), rollout([6], [7])], [100, 100, 99])
@@ -51,13 +62,15 @@ def test_the_newest_exact_answer_to_each_problem_is_kept_and_stored():
     assert not again.answers and not list(again.batches(0))
 
 
-def test_replay_makes_exact_answers_likelier(policy, tokenizer, tmp_path):
+def test_replay_makes_exact_answers_likelier(policy, tiny_folder, tokenizer, tmp_path):
     """Nothing else moves the policy here: its own learning rate is 0."""
     run = run_with(policy, tokenizer, tmp_path, replace(REPLAY, policy_lr=0.0, steps=4))
     rows = run.train()
     assert [row["replay_answers"] for row in rows] == sorted(row["replay_answers"] for row in rows)
     assert rows[0]["replay_answers"] == 4
-    assert rows[-1]["replay_loss"] < rows[0]["replay_loss"] - 0.1
+    kept = [(torch.tensor(q), torch.tensor(r)) for q, r in run.replay.answers.items()]
+    before = policy_with_value_head("chatglm", tiny_folder, len(tokenizer))
+    assert token_loss(policy, kept) < token_loss(before, kept) - 0.1
     assert rows[-1]["kl"] > 1e-3
 
 
@@ -70,13 +83,9 @@ def test_without_replay_nothing_is_kept(policy, tokenizer, tmp_path):
 def test_an_update_of_replay_follows_the_mean_loss_of_the_answers_tokens(
     policy, tokenizer, tmp_path
 ):
-    run = run_with(policy, tokenizer, tmp_path, REPLAY)
+    run, before = run_with(policy, tokenizer, tmp_path, REPLAY), copy.deepcopy(policy)
     pairs = [(r.query, r.response[:n]) for r, n in zip(run.rollout(WORDS[:2]), (2, 5), strict=True)]
-    losses = []
-    for query, response in pairs:
-        logits = policy(input_ids=torch.cat([query, response])[None])[0][0, len(query) - 1 : -1]
-        losses += [-logits.log_softmax(-1)[range(len(response)), response]]
-    assert run.trainer.imitate(pairs) == pytest.approx(torch.cat(losses).mean().item(), abs=1e-4)
+    assert run.trainer.imitate(pairs) == pytest.approx(token_loss(before, pairs), abs=1e-4)
 
 
 @pytest.mark.parametrize("changes", [{}, {"baseline": "group", "samples_per_problem": 2}])
@@ -120,10 +129,10 @@ def test_a_batch_has_several_answers_to_each_problem(policy, tokenizer, tmp_path
 def test_advantages_are_what_an_answer_earned_beyond_the_others(policy, tokenizer, tmp_path):
     """At the first step, where the KL is 0; and from that step on, the policy learns."""
     run = run_with(policy, tokenizer, tmp_path, GROUP)
-    rollouts = [r for r in run.rollout(WORDS[:2]) for _ in range(4)]
-    rewards = [1, 0, 0, 0, 5, 5, 5, 5]
     for parameter in run.trainer.head:
         torch.nn.init.normal_(parameter)
+    rollouts = [r for r in run.rollout(WORDS[:2]) for _ in range(4)]
+    rewards = [1, 0, 0, 0, 5, 5, 5, 5]
     before, seen = [p.clone() for p in run.trainer.head], []
     compute = run.trainer.compute_advantages
 
