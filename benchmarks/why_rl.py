@@ -47,7 +47,7 @@ from glm_ppo_utils.profiles import get_profile
 from glm_ppo_utils.rollout import RewardFn, evaluate, sampled_and_greedy
 from glm_ppo_utils.sft import train_sft
 
-STARTS = {"few": (300, 300), "rare": (100, 100)}  # demonstrations, and steps of SFT
+STARTS = {"few": (300, 300), "rare": (12, 15)}  # demonstrations, and steps of SFT
 PPO = {
     "ppo": {},
     "replay": {"replay": 18},
