@@ -1,5 +1,6 @@
 """The distance: a metric where exact, an upper bound beyond, zero exactly for renamings."""
 
+from dataclasses import replace
 from itertools import permutations
 from random import Random
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from evaluator_programs import distance, random_program
 
-from glm_ppo_utils.evaluator import canonical, graph, parse_lp
+from glm_ppo_utils.evaluator import LinearProgram, canonical, graph, parse_lp
 from glm_ppo_utils.evaluator.differences import list_differences
 from glm_ppo_utils.evaluator.graph import match, size
 from glm_ppo_utils.evaluator.program import close
@@ -157,3 +158,34 @@ def test_differences_add_up_to_the_distance():
         matching = match(p, q)
         found = list_differences(p, q, matching)
         assert sum(d.edits for d in found) == matching.distance, [d.text for d in found]
+
+
+def test_a_large_wrong_answer_costs_bounded_work(monkeypatch):
+    """110 dense rows are not all compared in full with each other, and still matched rightly."""
+    random = np.random.default_rng(0)
+    n = 110
+    program = LinearProgram(
+        maximize=True,
+        objective=random.integers(1, 30, n).astype(float),
+        offset=0.0,
+        matrix=random.integers(1, 10, (n, n)).astype(float),
+        row_lower=np.full(n, -np.inf),
+        row_upper=random.integers(20, 400, n).astype(float),
+        lower=np.zeros(n),
+        upper=np.full(n, np.inf),
+        integer=np.zeros(n, dtype=bool),
+        names=tuple(f"x{j}" for j in range(n)),
+        row_names=("",) * n,
+    )
+    wrong = reorder_variables(reorder_rows(program, Random(1)), Random(2))
+    wrong = replace(wrong, maximize=False, names=program.names)
+    compared = []
+    costs = graph.row_costs
+
+    def counted(p, q, columns):
+        compared.append(len(p.rows) * len(q.rows) * columns.shape[1])
+        return costs(p, q, columns)
+
+    monkeypatch.setattr(graph, "row_costs", counted)
+    assert distance(wrong, program) == 1
+    assert sum(compared) < 5_000_000

@@ -67,11 +67,14 @@ from glm_ppo_utils.evaluator.renaming import (
 
 EXACT_VARIABLES = 5
 MAX_ROUNDS = 8
-# In numbers compared: what all permutations may cost, at once and in all; what a comparison of each
-# row with each may cost before it becomes a coarser one.
+# In numbers compared: what all permutations may cost, at once and in all; up to what size each row
+# is compared in full with each, and a matching is improved.
 AT_ONCE = 500_000
 EXACT_WORK = 5_000_000
-ROW_WORK = 10_000_000
+ROW_WORK = 1_000_000
+DESCENT_WORK = 10_000_000
+# With how many rows each is then compared in full: those that seem to be nearest.
+NEAREST = 8
 # What is tried before all other permutations, those with the cheapest variables: this many, or as
 # many as cost so many numbers, if that is more.
 FIRST = 6
@@ -295,33 +298,44 @@ def costs_of(
 ) -> tuple[Ints, Floats]:
     """Edits between the rows ``left`` of p and ``free`` of q, and the factors to compare under.
 
-    With too many of them the factor is not searched for: both rows are divided by their largest
-    coefficient.
+    With too many of them both rows are first divided by their largest coefficient, and a better
+    factor is searched for only where the rows are nearest.
     """
     each = len(free) * (len(columns) + 1)
     coarse = len(left) * each > ROW_WORK
-    costs, factors = np.empty((len(left), len(free)), np.int64), np.ones((len(left), len(free)))
-    at_once = max(1, AT_ONCE // max(1, each))
-    with_right = np.append(columns, len(columns))
-    part_q = replace(q, rows=q.rows[free], senses=q.senses[free])
+    if coarse:
+        costs, factors = coarse_costs(p, q, units, columns, left, free)
+    else:
+        costs, factors = (
+            np.empty((len(left), len(free)), np.int64),
+            np.empty((len(left), len(free))),
+        )
+    at_once = 1 if coarse else max(1, AT_ONCE // max(1, each))
     for start in range(0, len(left), at_once):
         rows = left[start : start + at_once]
         piece = slice(start, start + len(rows))
-        if coarse:
-            kinds = [np.where(g.senses == AT_LEAST, AT_MOST, g.senses) for g in (p, q)]
-            unlike = units[0].plus[rows, None] != units[1].plus[free][:, with_right]
-            costs[piece] = unlike.sum(axis=2) + (kinds[0][rows, None] != kinds[1][free])
-            factors[piece] = units[0].scale[rows, None] / units[1].scale[free]
-        else:
-            part_p = replace(p, rows=p.rows[rows], senses=p.senses[rows])
-            cost, factor = row_costs(part_p, part_q, columns[None])
-            costs[piece], factors[piece] = cost[0], factor[0]
+        near = np.argsort(costs[start], kind="stable")[:NEAREST] if coarse else np.arange(len(free))
+        part_p = replace(p, rows=p.rows[rows], senses=p.senses[rows])
+        part_q = replace(q, rows=q.rows[free[near]], senses=q.senses[free[near]])
+        cost, factor = row_costs(part_p, part_q, columns[None])
+        costs[piece, near], factors[piece, near] = cost[0], factor[0]
     return costs, factors
+
+
+def coarse_costs(
+    p: Graph, q: Graph, units: tuple[UnitRows, UnitRows], columns: Ints, left: Ints, free: Ints
+) -> tuple[Ints, Floats]:
+    """Edits between unit rows, and the factors between them: an upper bound, by one comparison."""
+    theirs = units[1].plus[free][:, np.append(columns, len(columns))]
+    kinds = [np.where(g.senses == AT_LEAST, AT_MOST, g.senses) for g in (p, q)]
+    costs = np.array([(row != theirs).sum(axis=1) for row in units[0].plus[left]])
+    costs += kinds[0][left, None] != kinds[1][free]
+    return costs, units[0].scale[left, None] / units[1].scale[free]
 
 
 def descend(p: Graph, q: Graph, units: tuple[UnitRows, UnitRows], best: Matching) -> Matching:
     """Assign columns for the rows as matched, then rows for the columns, while it helps."""
-    if p.rows.size * p.rows.shape[1] > ROW_WORK:
+    if p.rows.size * p.rows.shape[1] > DESCENT_WORK:
         return best
     for _ in range(MAX_ROUNDS):
         costs = variable_costs(p, q)[int(best.negated)]
