@@ -215,18 +215,7 @@ def only_columns(program: LinearProgram, columns: Ints) -> LinearProgram | None:
             if len(program.names) == len(keep):
                 return None
         extra, place = extra[keep], place[keep]
-    order = np.argsort(place)
-    return simplify(
-        replace(
-            program,
-            objective=program.objective[order],
-            matrix=program.matrix[:, order],
-            lower=program.lower[order],
-            upper=program.upper[order],
-            integer=program.integer[order],
-            names=tuple(program.names[j] for j in order),
-        )
-    )
+    return simplify(program.keep_columns(np.argsort(place)))
 
 
 def inequalities(program: LinearProgram) -> Inequalities:

@@ -62,18 +62,18 @@ class LinearProgram:
         """The objective to be minimised: its negative where the program maximises."""
         return -self.objective if self.maximize else self.objective
 
-    def keep_rows(self, keep: Flags) -> LinearProgram:
-        """The program with only the rows flagged in ``keep``."""
+    def keep_rows(self, keep: Flags | Ints) -> LinearProgram:
+        """The program with only the rows flagged in ``keep``, or at these places in turn."""
         return replace(
             self,
             matrix=self.matrix[keep],
             row_lower=self.row_lower[keep],
             row_upper=self.row_upper[keep],
-            row_names=tuple(n for n, k in zip(self.row_names, keep, strict=True) if k),
+            row_names=tuple(self.row_names[i] for i in np.arange(len(self.row_names))[keep]),
         )
 
-    def keep_columns(self, keep: Flags) -> LinearProgram:
-        """The program with only the variables flagged in ``keep``."""
+    def keep_columns(self, keep: Flags | Ints) -> LinearProgram:
+        """The program with only the variables flagged in ``keep``, or at these places in turn."""
         return replace(
             self,
             objective=self.objective[keep],
@@ -81,7 +81,7 @@ class LinearProgram:
             lower=self.lower[keep],
             upper=self.upper[keep],
             integer=self.integer[keep],
-            names=tuple(n for n, k in zip(self.names, keep, strict=True) if k),
+            names=tuple(self.names[j] for j in np.arange(len(self.names))[keep]),
         )
 
 

@@ -74,26 +74,12 @@ def rename_in_chinese(program: LinearProgram, random: Random) -> LinearProgram:
 
 def reorder_rows(program: LinearProgram, random: Random) -> LinearProgram:
     order = random.sample(range(len(program.matrix)), len(program.matrix))
-    return replace(
-        program,
-        matrix=program.matrix[order],
-        row_lower=program.row_lower[order],
-        row_upper=program.row_upper[order],
-        row_names=tuple(program.row_names[i] for i in order),
-    )
+    return program.keep_rows(np.array(order, dtype=int))
 
 
 def reorder_variables(program: LinearProgram, random: Random) -> LinearProgram:
     order = random.sample(range(len(program.names)), len(program.names))
-    return replace(
-        program,
-        objective=program.objective[order],
-        matrix=program.matrix[:, order],
-        lower=program.lower[order],
-        upper=program.upper[order],
-        integer=program.integer[order],
-        names=tuple(program.names[j] for j in order),
-    )
+    return program.keep_columns(np.array(order, dtype=int))
 
 
 def scale_rows(program: LinearProgram, random: Random) -> LinearProgram:
