@@ -43,8 +43,8 @@ run: $(READY) $(OVERLAYS) ## run the series top to bottom; executed copies in bu
 check: lint ## what every change must pass: lint, types, and the quick tests (no overlay, network or training)
 	$(PYTEST) -n 2 --dist loadfile -m "not slow and not network" tests
 
-test: lint $(OVERLAYS) $(TESTED) $(SITE) ## all tests, then the notebooks with few training steps
-	$(PYTEST) -n 2 --dist loadfile tests
+test: lint $(OVERLAYS) $(TESTED) $(SITE) ## all tests but those that install a trainer, then the notebooks with few training steps
+	$(PYTEST) -n 2 --dist loadfile -m "not network" tests
 	$(NBVAL) --nbval notebooks/01_rlhf_background.ipynb notebooks/04_glm_head_fix.ipynb
 	$(NBVAL) --nbval-lax notebooks/02_sft_warm_start.ipynb notebooks/03_evaluator_as_reward.ipynb \
 	  notebooks/05_ppo_loop.ipynb
