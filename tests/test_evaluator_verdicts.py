@@ -38,6 +38,11 @@ def lp(objective: str, rows: str, general: str = "", tail: str = "") -> str:
 
 
 DIFFERENT = {
+    # Where x and y occur as their difference only, a bound on y still counts.
+    "a bound on one half of a difference": (
+        lp("max x - y", "2 x - 2 y <= 3, x <= 2, y <= 3, u - y = 0, u >= 1, u <= 4", "x y u"),
+        lp("max x - y", "2 x - 2 y <= 3, x <= 2, y <= 3", "x y"),
+    ),
     "definitions in a ring that give fractions": (
         lp(
             "max z - w",

@@ -242,9 +242,8 @@ def reduced_distances(
         found.append(match(reduced, reference.reduced).distance)
     before, after = reference.simple, reference.reduced
     if len(simple.names) > len(before.names) or len(reduced.names) > len(after.names):
-        theirs = [after, *merged_forms(before, after)]
-        for form in merged_forms(simple, reduced):
-            found += [match(form, other).distance for other in theirs]
+        # The reference's own variables are never merged: bounds of each of them would be lost.
+        found += [match(form, after).distance for form in merged_forms(simple, reduced)]
     return found
 
 
