@@ -51,9 +51,8 @@ TIME_LIMIT = 1.0
 BOUND_TOLERANCE = 1e-10
 BRANCHING_TOLERANCE = 1e-7
 POINT_TOLERANCE = 1e-6
-# How far the points are looked for that are to show it, and for how many variables twice.
+# How far away points are looked for that are to show it, and how many are kept.
 FAR = 100.0
-FEW_VARIABLES = 5
 MOST_POINTS = 500
 # Branch and bound is believed only where its tolerance is small beside every coefficient.
 SMALLEST_COEFFICIENT = 1e-4
@@ -155,37 +154,35 @@ def has_two_points(program: LinearProgram, solution: Solution) -> bool:
 def feasible_points(program: LinearProgram, solution: Solution) -> Floats:
     """The solution and other feasible points, ``[points, variables]``; none without a solution.
 
-    Along every axis one step, and as far as rows and bounds allow, but at most `FAR`; where there
-    are few variables from each of these points once more.
+    Along every axis one step, and as far as rows and bounds allow, but at most `FAR`.
     """
     if not solution.x:
         return np.zeros((0, len(program.names)))
-    solved = np.array([solution.x])
-    points = start = np.where(program.integer, np.round(solved), solved)
-    for _ in range(2 if len(program.names) <= FEW_VARIABLES else 1):
-        points = along_axes(program, points)
-        rows = points @ program.matrix.T
-        inside = ((points >= program.lower) & (points <= program.upper)).all(axis=1)
-        inside &= ((rows >= program.row_lower) & (rows <= program.row_upper)).all(axis=1)
-        points = points[inside][:MOST_POINTS]
-    other = (np.abs(points - start) > POINT_TOLERANCE).any(axis=1)
-    return np.vstack([solved, points[other]])
+    solved = np.array(solution.x)
+    start = np.where(program.integer, np.round(solved), solved)
+    points = along_axes(program, start)
+    rows = points @ program.matrix.T
+    inside = ((points >= program.lower) & (points <= program.upper)).all(axis=1)
+    inside &= ((rows >= program.row_lower) & (rows <= program.row_upper)).all(axis=1)
+    inside &= (np.abs(points - start) > POINT_TOLERANCE).any(axis=1)
+    return np.vstack([solved, points[inside][:MOST_POINTS]])
 
 
-def along_axes(program: LinearProgram, points: Floats) -> Floats:
-    """The points moved along each axis, both ways, by a small step and up to the boundary."""
-    matrix, rows = program.matrix, (points @ program.matrix.T)[:, :, None]
-    ends = [(end[:, None] - rows) / matrix for end in (program.row_upper, program.row_lower)]
-    ends = [np.where(matrix == 0, np.nan, end) for end in ends]
+def along_axes(program: LinearProgram, point: Floats) -> Floats:
+    """The point moved along each axis, both ways, by a small step and up to the boundary."""
+    rows = program.matrix @ point
+    ends = [
+        (end - rows)[:, None] / program.matrix for end in (program.row_upper, program.row_lower)
+    ]
+    ends = [np.where(program.matrix == 0, np.nan, end) for end in ends]
     step = np.where(program.integer, 1.0, 1e-3)
-    moved = []
+    moves = []
     for way, bound in ((1.0, program.upper), (-1.0, program.lower)):
-        room = np.fmin.reduce(np.fmax(way * ends[0], way * ends[1]), axis=1, initial=FAR)
-        room = np.fmin(room, way * (bound - points)) * (1 - WHOLE)
+        room = np.fmin.reduce(np.fmax(way * ends[0], way * ends[1]), axis=0, initial=FAR)
+        room = np.fmin(room, way * (bound - point)) * (1 - WHOLE)
         room = np.where(program.integer, np.floor(room + 10 * FAR * WHOLE), room)
-        moved += [np.broadcast_to(way * step, room.shape), way * room]
-    moves = np.stack(moved, axis=1)[..., None] * np.eye(len(step))
-    return (points[:, None, None] + moves).reshape(-1, len(step))
+        moves += [np.diag(way * step), np.diag(way * room)]
+    return point + np.vstack(moves)
 
 
 # -- the same variables on both sides
