@@ -1,6 +1,7 @@
 """Notebook 02: supervised fine-tuning, the policy before reinforcement learning."""
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,12 +83,19 @@ def train_sft(
     ------
     BadInput
         When there is nothing to train on, or the model's code ignores gradient checkpointing.
+        Weights in bfloat16 only get a warning.
     torch.cuda.OutOfMemoryError
         When the GPU is full, naming the knobs that help.
     """
     if not train:
         raise BadInput("no demonstrations to train on; pass at least one (prompt, answer) pair")
     refuse_float16(model)
+    if any(p.requires_grad and p.dtype == torch.bfloat16 for p in model.parameters()):
+        warnings.warn(
+            "these weights are bfloat16, which loses most of AdamW's small steps in rounding; load "
+            "them in float32, or train a LoRA adapter, which is float32",
+            stacklevel=2,
+        )
     out_dir = Path(out_dir)
     if settings.gradient_checkpointing:
         turn_on_gradient_checkpointing(model)

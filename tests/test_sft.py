@@ -1,6 +1,7 @@
 """Supervised fine-tuning, rollouts and profiles."""
 
 import json
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -37,6 +38,17 @@ def same(prompts, completions, reference, **_):
 
 
 WORDS = [Word(prompt, answer.split()[0]) for prompt, answer in PAIRS]
+
+
+def test_bfloat16_weights_get_a_warning_and_adapters_do_not(tiny_folder, tokenizer, tmp_path):
+    once = replace(FAST, steps=1)
+    with pytest.warns(UserWarning, match="load them in float32, or train a LoRA adapter"):
+        train_sft(load_policy(tiny_folder, dtype="bfloat16"), tokenizer, PAIRS, [], once, tmp_path)
+    adapted = load_policy(tiny_folder, dtype="bfloat16", lora={"r": 4})
+    assert {p.dtype for p in adapted.parameters() if p.requires_grad} == {torch.float32}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="these weights")
+        train_sft(adapted, tokenizer, PAIRS, [], once, tmp_path)
 
 
 def test_only_the_answers_tokens_carry_loss(tokenizer):
