@@ -56,9 +56,15 @@ def test_rejection_sampling_keeps_the_exact_answers_and_trains_on_them(
 ):
     policy, tokenizer = base_policy
     before = {n: p.clone() for n, p in policy.named_parameters()}
-    pairs = rejection_sampling(policy, tokenizer, notes, same_text, TUNING, tmp_path / "out", 96)
+    refused = {note.text for note in notes[::3]}
+
+    def strict(prompts, **columns):
+        grades = same_text(prompts, **columns)
+        return [0.0 if p in refused else g for p, g in zip(prompts, grades, strict=True)]
+
+    pairs = rejection_sampling(policy, tokenizer, notes, strict, TUNING, tmp_path / "out", 96)
     references = {note.text: note.reference for note in notes}
-    assert 0 < len(pairs) < len(notes)
+    assert pairs and not refused & {prompt for prompt, _ in pairs}
     assert all(references[prompt] == answer for prompt, answer in pairs)
     assert any(not torch.equal(before[n], p) for n, p in policy.named_parameters())
     # Two passes over a handful of answers make these answers more likely.

@@ -209,7 +209,7 @@ CLAIMS = [
     ),
     Claim(
         "05",
-        rf"same evaluator, reached {NUMBER} and {NUMBER} in less time",
+        rf"same evaluator, reached {NUMBER} and {NUMBER}",
         lambda: [learning()[f"rejection_{w}_exact"].mean() for w in WAYS[::-1]],
     ),
     Claim(
@@ -290,8 +290,7 @@ def test_rejection_sampling_wins_where_the_text_says_so():
     rows = learning()
     assert (rows["rejection_sampled_exact"] > rows["ppo_sampled_exact"]).all()
     assert rows["rejection_greedy_exact"].mean() > rows["ppo_greedy_exact"].mean()
-    assert (rows["rejection_seconds"] < rows["ppo_seconds"]).all()
-    assert "sampled for every seed, greedy on average, and in less time" in prose("README")
+    assert "sampled for every seed and greedy on average" in prose("README")
     assert "in sampled answers for every seed, in greedy ones on average" in prose("05")
 
 

@@ -12,7 +12,6 @@ import torch
 from tiny import SIZES, WORDS, letters
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from glm_ppo_utils.__main__ import main
 from glm_ppo_utils.chatglm import (
     add_value_head,
     gradient_checkpointing_is_on,
@@ -23,6 +22,7 @@ from glm_ppo_utils.chatglm import (
     save_checkpoint,
 )
 from glm_ppo_utils.chatglm.modeling_chatglm import ChatGLMForConditionalGeneration
+from glm_ppo_utils.cli import main
 from glm_ppo_utils.ppo import PPORun, PPOSettings, read_jsonl
 from glm_ppo_utils.ppo.trainer import adapter_is_fresh
 from glm_ppo_utils.profiles import PROFILES, memory_advice

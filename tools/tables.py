@@ -57,20 +57,12 @@ def measured(name: str) -> str:
 
 
 def alternatives(header: Sequence[str], names: Sequence[str]) -> str:
-    """SFT, PPO, rejection sampling and best of n; minutes are the mean over seeds."""
+    """SFT, PPO, rejection sampling and best of n."""
     seeds = read("learning")
-
-    def row(exact: Sequence[str], seconds: str = "") -> list[str]:
-        rates = [spread(seeds[column]) for column in exact] + [""] * (2 - len(exact))
-        return [*rates, f"{seeds[seconds].mean() / 60:.1f}" if seconds else ""]
-
-    rows = [
-        row(["sft_sampled_exact", "sft_greedy_exact"]),
-        row(["ppo_sampled_exact", "ppo_greedy_exact"], "ppo_seconds"),
-        row(["rejection_sampled_exact", "rejection_greedy_exact"], "rejection_seconds"),
-        row(["best_of_4_exact"]),
-        row(["best_of_32_exact"], "best_of_seconds"),
-    ]
+    ways = ["sampled_exact", "greedy_exact"]
+    columns = [[f"{policy}_{way}" for way in ways] for policy in ("sft", "ppo", "rejection")]
+    rows = [[spread(seeds[column]) for column in pair] for pair in columns]
+    rows += [[spread(seeds[f"best_of_{n}_exact"]), ""] for n in (4, 32)]
     return table(header, [[name, *cells] for name, cells in zip(names, rows, strict=True)])
 
 
@@ -78,14 +70,13 @@ def alternatives(header: Sequence[str], names: Sequence[str]) -> str:
 
 
 def seeds() -> str:
-    """Each seed: exact rates, KL and seconds."""
+    """Each seed: exact rates and KL."""
     header = ["seed", "SFT sampled", "SFT greedy", "PPO sampled", "PPO greedy"]
     columns = [f"{stage}_{way}_exact" for stage in ("sft", "ppo") for way in ("sampled", "greedy")]
     return table(
-        [*header, "largest KL of a step, nats per response", "SFT, seconds", "PPO, seconds"],
+        [*header, "largest KL of a step, nats per response"],
         [
             [row.seed, *(f"{row[c]:.3f}" for c in columns), f"{row.largest_kl:.1f}"]
-            + [f"{row[c]:.0f}" for c in ("sft_seconds", "ppo_seconds")]
             for _, row in read("learning").astype({"seed": object}).iterrows()
         ],
     )
