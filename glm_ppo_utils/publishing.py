@@ -9,9 +9,10 @@ from pathlib import Path
 from glm_ppo_utils import __version__, atomic
 from glm_ppo_utils.errors import BadInput
 from glm_ppo_utils.problems import Problem, save_problems
+from glm_ppo_utils.problems.loading import records
 
 PROBLEMS = "problems.jsonl"
-ADAPTER = "adapter_config.json"
+ADAPTER = "adapter_config.json"  # also in chatglm/loading.py, which would import torch for --help
 
 MODEL_CARD = """\
 ---
@@ -108,11 +109,11 @@ def _base_model(policy: Path) -> str | None:
 
 
 def _rates(evaluations: Path) -> str:
-    lines = evaluations.read_text().splitlines() if evaluations.is_file() else []
-    if not lines:
+    rows = [row for _, row in records(evaluations)] if evaluations.is_file() else []
+    if not rows:
         return "It was not evaluated during training."
     table = ["| steps | held-out problems | exact, sampled | exact, greedy |", "|---|---|---|---|"]
-    for row in map(json.loads, [lines[0], lines[-1]]):
+    for row in (rows[0], rows[-1]):
         count, rates = row["problems"], (row["sampled_exact"], row["greedy_exact"])
         table.append(f"| {row['step']} | {count} | {rates[0]:.3f} | {rates[1]:.3f} |")
     return "\n".join(table)
