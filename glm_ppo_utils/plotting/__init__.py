@@ -18,19 +18,17 @@ from .evaluator import (
     model_graphs,
     score_distribution,
 )
-from .ppo import alternatives, learning, over_kl, ppo_curves, recorded_run
+from .ppo import over_kl, ppo_curves, recorded_run, why_rl
 from .sft import sft_loss, token_table
 from .versions import value_layouts, version_matrix
 
 __all__ = [
-    "alternatives",
     "annotators",
     "blind_spots",
     "calibration",
     "clipped_objective",
     "common_scale",
     "credit",
-    "learning",
     "marked_parts",
     "model_graphs",
     "over_kl",
@@ -46,4 +44,5 @@ __all__ = [
     "token_table",
     "value_layouts",
     "version_matrix",
+    "why_rl",
 ]

@@ -1,6 +1,7 @@
-"""Notebook 05: the curves of PPO, and PPO beside its alternatives."""
+"""Notebook 05: the curves of PPO, and PPO beside what one could do instead."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -35,25 +36,53 @@ def ppo_curves(log: Sequence[dict], evals: Sequence[dict] = ()) -> Figure:
     return figure
 
 
-def learning(curve: pd.DataFrame) -> Figure:
-    """Held-out exact rate at each PPO step: the mean of all seeds, and their range.
+def why_rl(runs: pd.DataFrame, curve: pd.DataFrame) -> Figure:
+    """Exact share of what each method samples, over the answers sampled; a panel per start.
 
-    `curve` has columns ``step``, ``seed``, ``greedy_exact`` and ``sampled_exact``.
+    A line is the mean of the seeds and a band their range; the marks at the right end are the
+    sampled exact rates on held-out problems. The dotted line is SFT on the references of all the
+    problems. Frames are ``why_rl.csv`` and ``why_rl_curve.csv`` of ``benchmarks/why_rl.py``; a line
+    of PPO is a mean over five steps.
     """
-    figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for name, label, style in (
-        ("greedy_exact", "greedy", "s--"),
-        ("sampled_exact", "sampled, temperature 1", "o-"),
-    ):
-        rates = curve.groupby("step")[name]
-        ax.plot(rates.mean(), style, color=POLICY, label=label)
-        ax.fill_between(rates.min().index, rates.min(), rates.max(), color=POLICY, alpha=0.15)
-    ax.set(xlabel="PPO step (0 is the policy after SFT)", ylabel="exact answers (share)")
-    seeds = curve["seed"].nunique()
-    ax.set_title(f"held-out problems solved exactly: mean and range of {seeds} seeds")
-    ax.set_ylim(0, 1)
-    ax.legend(loc="lower right")
+    figure, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained", sharey=True)
+    runs, curve = (frame[frame["grader"] == "evaluator"] for frame in (runs, curve))
+    ends = runs.set_index(["start", "method"])["sampled_exact"]
+    total = runs["answers"].max()
+    for ax, start in zip(axes, ("few", "rare"), strict=True):
+        for method, (label, colour, mark) in METHODS.items():
+            points = curve[(curve["start"] == start) & (curve["method"] == method)]
+            rates = points.pivot(index="after", columns="seed", values="exact").dropna()
+            rounds = method == "rejection"
+            rates = _until(rates, total) if rounds else rates.rolling(5, min_periods=1).mean()
+            how: dict[str, Any] = {"drawstyle": "steps-post"} if rounds else {}
+            ax.plot(rates.mean(axis=1), color=colour, label=label, **how)
+            band = {"step": "post"} if rounds else {}
+            ax.fill_between(
+                rates.index, rates.min(axis=1), rates.max(axis=1), color=colour, alpha=0.2, **band
+            )
+            held = ends.loc[(start, method)]
+            ax.plot([total * 1.02] * len(held), held, mark, color=colour, markeredgecolor="black")
+        best = ends.loc[("few", "references")].mean()
+        ax.axhline(best, color="black", linestyle=":", label="SFT on all references")
+        exact = ends.loc[(start, "none")].mean()
+        count = runs.loc[runs["start"] == start, "demonstrations"].max()
+        ax.set_title(f"from {count} demonstrations (exact at first: {exact:.2f})")
+        ax.set(xlabel="answers sampled and graded", ylim=(0, 1.03))
+    axes[0].set_ylabel("exact answers (share)")
+    axes[0].legend(loc="lower right")
     return figure
+
+
+METHODS = {
+    "replay": ("PPO with replay", POLICY, "o"),
+    "ppo": ("PPO", VALUE, "s"),
+    "rejection": ("rejection sampling", REWARD, "^"),
+}
+
+
+def _until(rates: pd.DataFrame, end: int) -> pd.DataFrame:
+    """The rates of rounds, the last one drawn until all answers are sampled."""
+    return pd.concat([rates, rates.iloc[-1:].set_axis([end])])
 
 
 def recorded_run(run: pd.DataFrame, healthy: pd.DataFrame, column: str, label: str) -> Figure:
@@ -95,33 +124,4 @@ def over_kl(runs: dict[str, pd.DataFrame]) -> Figure:
         ax.set(title=title, xlabel="KL to the reference (nats per response)")
     axes[0].set(ylabel="mean of a batch", ylim=(0, None))
     axes[0].legend(loc="lower right", fontsize=10)
-    return figure
-
-
-def alternatives(table: pd.DataFrame, best: pd.DataFrame) -> Figure:
-    """SFT, rejection sampling and PPO as bars with a dot for each seed; best-of-n against n.
-
-    `table` has a row per seed with columns such as ``ppo_greedy_exact``; `best` has ``n``,
-    ``exact`` and ``seed``.
-    """
-    figure, (bars, curve) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained", sharey=True)
-    names = {"sft": "SFT", "rejection": "rejection\nsampling", "ppo": "PPO"}
-    for offset, way, colour in ((-0.2, "sampled", POLICY), (0.2, "greedy", REFERENCE)):
-        rates = [table[f"{name}_{way}_exact"] for name in names]
-        places = [k + offset for k in range(len(names))]
-        bars.bar(places, [r.mean() for r in rates], 0.36, color=colour, alpha=0.6, label=way)
-        for place, rate in zip(places, rates, strict=True):
-            bars.plot([place] * len(rate), rate, "o", color=colour, markeredgecolor="black")
-    bars.set_xticks(range(len(names)), list(names.values()))
-    bars.set(title="one answer to each problem", ylabel="exact answers (share)", ylim=(0, 1.03))
-    bars.legend(loc="lower left", frameon=True, framealpha=0.9)
-    by_n = best.groupby("n")["exact"]
-    curve.plot(by_n.mean(), color=REFERENCE, label="SFT policy, best of n")
-    curve.fill_between(by_n.min().index, by_n.min(), by_n.max(), color=REFERENCE, alpha=0.2)
-    ppo = table["ppo_sampled_exact"].mean()
-    curve.axhline(ppo, color=POLICY, linestyle="--", label="PPO, one sample")
-    curve.set(title="n answers, and a grader to choose", xlabel="n (samples per problem)")
-    curve.set_xscale("log", base=2)
-    curve.xaxis.set_major_formatter("{x:.0f}")
-    curve.legend(loc="lower right")
     return figure
