@@ -56,14 +56,11 @@ def heldout_problems(profile: Profile) -> list[Problem]:
 
 
 def demonstration_pairs(profile: Profile, split: str = "train") -> list[tuple[str, str]]:
-    """(prompt, answer) texts for SFT; in the split "train" a share of the answers has an error."""
+    """(prompt, reference) texts for SFT, or of the split "heldout" to measure its loss."""
     train = split == "train"
     count = profile.sft.problems if train else profile.heldout_problems
     problems = word_problems.generate(count, seed=3 if train else 4, split=split)
-    error_rate = profile.sft.error_rate if train else 0.0
-    demonstrations = word_problems.demonstrations(problems, error_rate, seed=3)
-    prompts = [p.text for p in prepare(profile, problems)]
-    return [(p, d.answer) for p, d in zip(prompts, demonstrations, strict=True)]
+    return [(p.text, p.reference) for p in prepare(profile, problems)]
 
 
 def start_policy(profile: Profile) -> Path | str:

@@ -35,8 +35,6 @@ class SFTSettings:
         AdamW's weight decay.
     problems : int
         Demonstrations to generate.
-    error_rate : float
-        Share of the generated demonstrations that contain one error.
     eval_every : int
         Steps between two measurements of the loss on held-out demonstrations.
     gradient_checkpointing : bool
@@ -45,15 +43,14 @@ class SFTSettings:
         Decides the order of the batches.
     """
 
-    steps: int = 2000
+    steps: int = 300
     batch_size: int = 8
     learning_rate: float = 5e-4
     muon_lr: float | None = None
     warmup: float = 0.05
     weight_decay: float = 0.01
-    problems: int = 16_000
-    error_rate: float = 0.4
-    eval_every: int = 500
+    problems: int = 300
+    eval_every: int = 100
     gradient_checkpointing: bool = False
     seed: int = 0
 
@@ -61,7 +58,7 @@ class SFTSettings:
         _require(self, "steps batch_size problems eval_every", at_least=1)
         _require(self, "learning_rate weight_decay", at_least=0)
         _require(self, "muon_lr", above=0)
-        _require(self, "warmup error_rate", at_least=0, at_most=1)
+        _require(self, "warmup", at_least=0, at_most=1)
         _require(self, "seed", at_least=0, at_most=LARGEST_SEED)
 
     def memory_advice(self) -> str:
@@ -357,12 +354,8 @@ class Profile:
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": ["query_key_value"]}
 
 PROFILES = {
-    # So many wrong demonstrations that most sampled answers are wrong, but most greedy ones right.
-    "tiny": Profile(
-        name="tiny",
-        threads=1,
-        sft=SFTSettings(steps=1200, problems=9600, error_rate=0.44, eval_every=400),
-    ),
+    # Few demonstrations, and many problems with a grade. Replay makes the most of each answer.
+    "tiny": Profile(name="tiny", threads=1, ppo=PPOSettings(replay=18, eval_every=10)),
     # This profile and the next have not been run on the published weights yet.
     "chatglm3-6b": Profile(
         name="chatglm3-6b",
@@ -370,9 +363,7 @@ PROFILES = {
         dtype="bfloat16",
         lora=LORA,
         instruct=True,
-        sft=SFTSettings(
-            steps=300, batch_size=16, learning_rate=2e-4, problems=4800, gradient_checkpointing=True
-        ),
+        sft=SFTSettings(steps=60, batch_size=16, learning_rate=2e-4, gradient_checkpointing=True),
         ppo=PPOSettings(
             batch_size=32,
             mini_batch_size=4,
@@ -389,7 +380,7 @@ PROFILES = {
         dtype="bfloat16",
         lora=LORA,
         instruct=True,
-        sft=SFTSettings(steps=300, batch_size=8, learning_rate=2e-4, problems=2400),
+        sft=SFTSettings(steps=120, batch_size=8, learning_rate=2e-4),
         ppo=PPOSettings(
             batch_size=16,
             mini_batch_size=2,

@@ -4,6 +4,7 @@ import json
 import random
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from itertools import cycle
@@ -18,7 +19,6 @@ from glm_ppo_utils.problems import (
     ERRORS,
     INSTRUCTION,
     Problem,
-    demonstrations,
     fingerprint,
     generate,
     load_nl4opt,
@@ -26,6 +26,7 @@ from glm_ppo_utils.problems import (
     prompt_text,
     save_problems,
     split_of,
+    spoil,
 )
 from glm_ppo_utils.problems.nl4opt import number
 from glm_ppo_utils.problems.numbers import FAMILIES, draw_draft
@@ -305,39 +306,38 @@ def test_fingerprint_ignores_names_order_and_scale():
         assert fingerprint(_reordered(model, rng)) == fingerprint(model)
 
 
-class TestDemonstrations:
-    def test_clean(self):
-        for demonstration in demonstrations(problems("en")[:50], 0.0, 0):
-            assert demonstration.answer == demonstration.problem.reference
-            assert demonstration.error == ""
+def _spoiled(made: Sequence[Problem], seed: int = 0) -> list[tuple[Problem, str, str]]:
+    """Each problem with a spoiled reference and the name of the error."""
+    rng = random.Random(seed)
+    return [(problem, *spoil(problem, rng)) for problem in made]
 
-    def test_spoiled(self):
-        made = demonstrations(problems("en")[:1000], 1.0, 0)
-        kinds = Counter(d.error for d in made)
+
+class TestMistakes:
+    def test_each_kind_is_what_it_says(self):
+        made = _spoiled(problems("en")[:1000])
+        kinds = Counter(error for _, _, error in made)
         assert set(kinds) == set(ERRORS) and min(kinds.values()) > 100
-        for d in made:
-            truth, answer = read_plain_lp(d.problem.reference), read_plain_lp(d.answer)
+        for problem, text, error in made:
+            truth, answer = read_plain_lp(problem.reference), read_plain_lp(text)
             assert fingerprint(answer) != fingerprint(truth)
-            assert write_plain_lp(answer) == d.answer
-            assert _differs_only_as(d.error, truth, answer), d
+            assert write_plain_lp(answer) == text
+            assert _differs_only_as(error, truth, answer), (problem, text)
 
-    @pytest.mark.slow
-    def test_rate_and_determinism(self):
-        made = demonstrations(problems("en"), 0.4, 1)
-        assert 0.35 < mean(d.error != "" for d in made) < 0.45
-        assert made == demonstrations(problems("en"), 0.4, 1)
-        assert made != demonstrations(problems("en"), 0.4, 2)
+    def test_they_follow_from_the_seed(self):
+        assert _spoiled(problems("en")[:50], 1) == _spoiled(problems("en")[:50], 1)
+        assert _spoiled(problems("en")[:50], 1) != _spoiled(problems("en")[:50], 2)
 
     @pytest.mark.slow
     def test_the_evaluator_agrees(self):
         evaluator = pytest.importorskip("glm_ppo_utils.evaluator").Evaluator()
-        made = demonstrations(problems("en")[:500], 0.5, 0)
+        made = _spoiled(problems("en")[:250])
         harmless = 0  # an error in a row that other rows imply leaves the model what it was
-        for d in made:
-            score = evaluator.score(d.answer, d.problem.reference)
-            harmless += bool(d.error) and score.decided_by == "certified"
-            assert score.decided_by == "certified" or score.exact == (d.error == ""), (d, score)
-        assert harmless <= 0.03 * len(made)
+        for problem, text, error in made:
+            assert evaluator.score(problem.reference, problem.reference).exact
+            score = evaluator.score(text, problem.reference)
+            harmless += score.decided_by == "certified"
+            assert score.decided_by == "certified" or not score.exact, (problem, error, score)
+        assert harmless <= 0.06 * len(made)
 
     @pytest.mark.slow
     def test_no_row_may_be_left_out(self):
@@ -352,17 +352,14 @@ class TestDemonstrations:
                     problem,
                 )
 
-    def test_bad_rate_and_bad_reference(self):
-        with pytest.raises(ValueError, match="from 0 to 1"):
-            demonstrations([], 1.5, 0)
+    def test_bad_reference(self):
         with pytest.raises(ValueError, match="problem mine: .*plain layout"):
-            demonstrations([Problem("mine", "?", "max 3 x st x <= 1 end")], 1.0, 0)
+            spoil(Problem("mine", "?", "max 3 x st x <= 1 end"), random.Random(0))
 
     def test_nl4opt_references_can_be_spoiled(self, nl4opt_path):
-        for d in demonstrations(load_nl4opt(nl4opt_path), 1.0, 0):
-            assert fingerprint(read_plain_lp(d.answer)) != fingerprint(
-                read_plain_lp(d.problem.reference)
-            )
+        for problem, text, _ in _spoiled(load_nl4opt(nl4opt_path)):
+            truth = fingerprint(read_plain_lp(problem.reference))
+            assert fingerprint(read_plain_lp(text)) != truth
 
 
 def _differs_only_as(error: str, truth, answer) -> bool:

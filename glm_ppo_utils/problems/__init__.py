@@ -1,8 +1,8 @@
-"""Word problems: a generator, loaders, the prompt and imperfect demonstrations."""
+"""Word problems: a generator, loaders, the prompt and deliberate mistakes."""
 
 from .generator import generate, split_of
 from .loading import load_nl4opt, load_problems, save_problems, to_record
-from .mistakes import ERRORS, Demonstration, demonstrations, worsen
+from .mistakes import ERRORS, spoil, worsen
 from .numbers import FAMILIES
 from .plain_lp import fingerprint
 from .problem import INSTRUCTION, Problem, prompt_text
@@ -11,9 +11,7 @@ __all__ = [
     "ERRORS",
     "FAMILIES",
     "INSTRUCTION",
-    "Demonstration",
     "Problem",
-    "demonstrations",
     "fingerprint",
     "generate",
     "load_nl4opt",
@@ -22,5 +20,6 @@ __all__ = [
     "save_problems",
     "split_of",
     "to_record",
+    "spoil",
     "worsen",
 ]

@@ -1,48 +1,14 @@
-"""Demonstrations for SFT, some with a deliberate mistake that PPO can later correct."""
+"""References spoiled by deliberate mistakes: answers that a judge must tell from right ones."""
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 
 from glm_ppo_utils.errors import BadInput
 
 from .plain_lp import Number, PlainLP, Row, Term, fingerprint, read_plain_lp, write_plain_lp
 from .problem import Problem
-
-
-@dataclass(frozen=True)
-class Demonstration:
-    """A problem with the answer the policy is shown; `error` names its mistake, "" if none."""
-
-    problem: Problem
-    answer: str
-    error: str = ""
-
-
-def demonstrations(
-    problems: Sequence[Problem], error_rate: float, seed: int
-) -> list[Demonstration]:
-    """One demonstration per problem; each is spoiled by one error with probability `error_rate`.
-
-    The errors are those of ``ERRORS``; those that apply to a problem are equally likely. A spoiled
-    answer is never just the reference written differently: its fingerprint differs.
-
-    Raises
-    ------
-    BadInput
-        If `error_rate` is not in [0, 1], or a reference to be spoiled is not LP text in the layout
-        of `write_plain_lp`.
-    """
-    if not 0 <= error_rate <= 1:
-        raise BadInput(f"error_rate is {error_rate}; it is a probability, from 0 to 1")
-    rng = random.Random(f"demonstrations {seed}")
-    return [
-        spoil(problem, rng)
-        if rng.random() < error_rate
-        else Demonstration(problem, problem.reference)
-        for problem in problems
-    ]
 
 
 def worsen(problem: Problem, errors: int, rng: random.Random) -> str:
@@ -52,15 +18,18 @@ def worsen(problem: Problem, errors: int, rng: random.Random) -> str:
     """
     answer, seen = problem.reference, {fingerprint(read_plain_lp(problem.reference))}
     while len(seen) <= errors:
-        spoiled = spoil(replace(problem, reference=answer), rng).answer
+        spoiled = spoil(replace(problem, reference=answer), rng)[0]
         if (key := fingerprint(read_plain_lp(spoiled))) not in seen:
             answer = spoiled
             seen.add(key)
     return answer
 
 
-def spoil(problem: Problem, rng: random.Random) -> Demonstration:
-    """A demonstration of `problem` with one error.
+def spoil(problem: Problem, rng: random.Random) -> tuple[str, str]:
+    """The reference of `problem` with one error, and the error's name in ``ERRORS``.
+
+    Those that apply to the problem are equally likely. The result is never just the reference
+    written differently: its fingerprint differs.
 
     Raises
     ------
@@ -76,7 +45,7 @@ def spoil(problem: Problem, rng: random.Random) -> Demonstration:
         for _ in range(5):
             spoiled = ERRORS[error](lp, rng)
             if spoiled and fingerprint(spoiled) != truth:
-                return Demonstration(problem, write_plain_lp(spoiled), error)
+                return write_plain_lp(spoiled), error
     raise BadInput(f"problem {problem.id}: no single error changes its reference; leave it out")
 
 
