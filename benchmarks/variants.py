@@ -1,13 +1,11 @@
-"""PPO from one SFT policy with other settings or rewards: ablations, and ways it goes wrong.
+"""PPO that goes wrong: settings and rewards that a user might choose, from one SFT policy.
 
-    python benchmarks/variants.py                 # all of them
+    python benchmarks/variants.py --steps 30      # all of them
     python benchmarks/variants.py kl-blow-up      # some
-    python benchmarks/variants.py --ablations --seeds 0 1 2 --steps 30
 
-The last command compares the unchanged profile with its ablations, and writes ``ablations.csv``,
-a row per variant and seed. Otherwise each variant writes ``<name>.csv``: the log, a row per PPO
-step, with the held-out rates of the steps that were evaluated, below comments that say how it was
-made. ``<name>.txt`` has the three held-out answers of the trained policy whose reward exceeds the
+All runs are plain PPO, without replay. Each writes ``<name>.csv``: the log, a row per PPO step,
+with the held-out rates of the steps that were evaluated, below comments that say how it was made.
+``<name>.txt`` has the three held-out answers of the trained policy whose reward exceeds the
 evaluator's the most. All goes to ``build/runs``, or ``--out``.
 """
 
@@ -40,36 +38,6 @@ from glm_ppo_utils.profiles import get_profile
 from glm_ppo_utils.rollout import RewardFn, call_reward
 
 OUT = ROOT / "build" / "runs"
-
-
-class ScrambledValues(torch.nn.Module):
-    """A value head whose ``[sequence, batch]`` values are reshaped, not transposed.
-
-    The shape is right, so nothing raises, but the values end up at the wrong tokens and rows.
-    """
-
-    def __init__(self, head: torch.nn.Module):
-        super().__init__()
-        self.head = head
-
-    @property
-    def summary(self):
-        return self.head.summary
-
-    def forward(self, hidden):
-        values = self.head(hidden)
-        sequence, batch = values.shape[:2]
-        return values.view(batch, sequence, 1).transpose(0, 1)
-
-
-def objective_only(evaluator: Evaluator) -> RewardFn:
-    """1 where the optimum equals the reference's, even if the model is wrong."""
-
-    def reward(prompts, completions, reference, **_):
-        scores = evaluator.score_batch(completions, reference)
-        return [float(s.objective_matches) for s in scores]
-
-    return reward
 
 
 def uncapped_credit(evaluator: Evaluator) -> RewardFn:
@@ -125,55 +93,26 @@ class Variant:
     why: str
     changes: dict = field(default_factory=dict)
     reward: Callable[[Evaluator], RewardFn] = lambda evaluator: evaluator
-    scrambled: bool = False
     problems: int | None = None  # train on only this many of the profile's problems
 
 
 NO_PRICE = 1e-9  # at 0 the reference model is not asked, and the KL would be unknown
 
 VARIANTS = {
-    "healthy": Variant("the profile as it is"),
-    "lambda-0.95": Variant("GAE's lambda of the textbooks", {"lam": 0.95}),
-    "constant-rate": Variant("learning rates that do not fall", {"lr_end": 1.0}),
-    "one-learning-rate": Variant("the value head as slow as the policy", {"value_lr": 3e-4}),
-    "no-warm-up": Variant("policy and value head learn from the first step", {"value_warmup": 0}),
-    "four-passes": Variant("every batch used four times", {"epochs": 4}),
-    "third-of-the-rate": Variant("a policy rate of 1e-4", {"policy_lr": 1e-4}),
-    "one-mini-batch": Variant("one optimiser step per batch", {"mini_batch_size": 128}),
-    "free-distance": Variant("no price on distance from the reference", {"kl_coef": NO_PRICE}),
-    "objective-only": Variant("reward 1 for the right optimum", reward=objective_only),
-    "uncapped-credit": Variant("similarity, without a cap below 1", reward=uncapped_credit),
-    "line-credit": Variant("credit for every right line, without a cap", reward=line_credit),
-    "better-optimum": Variant("pay by how good the optimum is", reward=better_optimum),
+    "healthy": Variant("the profile's settings without replay"),
     "kl-blow-up": Variant(
         "steps too large and no price on distance",
         {"policy_lr": 5e-3, "kl_coef": NO_PRICE, "max_grad_norm": 100.0},
     ),
-    "entropy-collapse": Variant(
+    "memorising": Variant(
         "16 problems again and again, every batch used twice, and no price on distance",
         {"kl_coef": NO_PRICE, "lr_end": 1.0, "epochs": 2},
         problems=16,
     ),
-    # With lambda 1 the values only shift the advantages, and the fault would hardly show.
-    "scrambled-values": Variant(
-        "values reshaped where they had to be transposed, at a lambda of 0.95",
-        {"lam": 0.95},
-        scrambled=True,
-    ),
+    "uncapped-credit": Variant("similarity, without a cap below 1", reward=uncapped_credit),
+    "line-credit": Variant("credit for every right line, without a cap", reward=line_credit),
+    "better-optimum": Variant("pay by how good the optimum is", reward=better_optimum),
 }
-
-
-ABLATIONS = (
-    "healthy",
-    "lambda-0.95",
-    "no-warm-up",
-    "one-learning-rate",
-    "constant-rate",
-    "four-passes",
-    "third-of-the-rate",
-    "one-mini-batch",
-    "free-distance",
-)
 
 
 def folder_of(name: str, profile, seed: int, steps: int) -> Path:
@@ -184,12 +123,10 @@ def folder_of(name: str, profile, seed: int, steps: int) -> Path:
 def run_variant(name: str, profile, seed: int, steps: int | None) -> pd.DataFrame:
     """Train one variant, or resume it, and return its log with the evaluations."""
     variant, folder, evaluator = VARIANTS[name], sft_policy(profile, seed, False), Evaluator()
-    settings = replace(ppo_settings(profile, seed), **variant.changes)
+    settings = replace(ppo_settings(profile, seed), replay=0, **variant.changes)
     settings = replace(settings, steps=steps or settings.steps)
     out_dir = folder_of(name, profile, seed, settings.steps)
     policy = ppo_policy(profile, folder, seed)
-    if variant.scrambled:
-        policy.v_head = ScrambledValues(policy.v_head)
     run = PPORun(
         policy,
         load_tokenizer(folder),
@@ -242,38 +179,6 @@ def store(name: str, rows: pd.DataFrame, out: Path, seed: int, profile) -> Path:
     return path
 
 
-def ends(name: str, seed: int, rows: pd.DataFrame) -> dict:
-    """Where a run ended: a row of ``ablations.csv``.
-
-    The explained variance is the mean of the last ten steps, because a single one is noisy.
-    """
-    last = rows.dropna(subset="greedy_exact").iloc[-1]
-    return {
-        "variant": name,
-        "seed": seed,
-        "steps": int(rows.step.max()),
-        "sampled_exact": last.sampled_exact,
-        "greedy_exact": last.greedy_exact,
-        "largest_kl": rows.kl.max(),
-        "explained_variance": rows.explained_variance.tail(10).mean(),
-    }
-
-
-def ablations(profile, seeds: list[int], steps: int | None, out: Path) -> None:
-    """Run the unchanged profile and its ablations with several seeds; write one table."""
-    rows = []
-    for seed in seeds:
-        for name in ABLATIONS:
-            rows.append(ends(name, seed, run_variant(name, profile, seed, steps)))
-            print(rows[-1], flush=True)
-    made = {"device": platform.machine() + " CPU", "torch": torch.__version__}
-    table = pd.DataFrame(rows).assign(**made, threads=torch.get_num_threads(), date=date.today())
-    table.to_csv(out / "ablations.csv", index=False, float_format="%.4f")
-    numbers = ["sampled_exact", "greedy_exact", "largest_kl", "explained_variance"]
-    grouped = table.groupby("variant", sort=False)[numbers]
-    print(grouped.agg(["mean", "std"]).round(3).to_string())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -281,8 +186,6 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(VARIANTS))
     parser.add_argument("--profile", default="tiny")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--ablations", action="store_true", help="the table of ablations")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="for --ablations")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--out", type=Path, default=OUT, help="folder of what is written")
     args = parser.parse_args()
@@ -291,9 +194,6 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(unknown)}; choose from {', '.join(VARIANTS)}")
     args.out.mkdir(parents=True, exist_ok=True)
     profile = get_profile(args.profile)
-    if args.ablations:
-        ablations(profile, args.seeds, args.steps, args.out)
-        return
     for name in args.names or VARIANTS:
         rows = run_variant(name, profile, args.seed, args.steps)
         path = store(name, rows, args.out, args.seed, profile)
