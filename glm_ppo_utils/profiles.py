@@ -326,7 +326,7 @@ class Profile:
     dtype: str = "float32"
     lora: dict | None = None
     instruct: bool = False
-    train_problems: int = 8000
+    train_problems: int = 6400
     heldout_problems: int = 200
     threads: int | None = None
     sft: SFTSettings = field(default_factory=SFTSettings)

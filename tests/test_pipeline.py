@@ -1,8 +1,8 @@
 """What one notebook hands to the next, and the base model that it starts from."""
 
 import json
-from pathlib import Path
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
