@@ -45,7 +45,9 @@ def why_rl(runs: pd.DataFrame, curve: pd.DataFrame) -> Figure:
     of PPO is a mean over five steps.
     """
     figure, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained", sharey=True)
-    runs, curve = (frame[frame["grader"] == "evaluator"] for frame in (runs, curve))
+    runs, curve = (
+        frame[(frame["grader"] == "evaluator") & (frame["set"] == "-")] for frame in (runs, curve)
+    )
     ends = runs.set_index(["start", "method"])["sampled_exact"]
     total = runs["answers"].max()
     for ax, start in zip(axes, ("few", "rare"), strict=True):
