@@ -55,9 +55,9 @@ lab: $(READY) $(OVERLAYS) ## open the series in JupyterLab; in a container: make
 notebooks: $(READY) $(OVERLAYS) ## execute all five in order and store their outputs
 	$(BIN)/python tools/run_notebooks.py --inplace $(NOTEBOOKS)
 
-tables: $(READY) ## rewrite the tables of the READMEs and RESULTS.md from the CSV files in notebooks/runs
+tables: $(READY) ## rewrite the tables and figures of the READMEs and RESULTS.md from the CSV files in notebooks/runs
 	$(BIN)/cog -r -I tools README.md README.zh-CN.md RESULTS.md
-	$(BIN)/python -c "from glm_ppo_utils import plotting; plotting.swap().savefig('notebooks/runs/swap.png')"
+	$(BIN)/python tools/tables.py
 
 site: $(SITE) ## README and the stored notebooks as HTML in build/site; fails on a broken link
 	$(BIN)/sphinx-build -W --keep-going -q -c tools/site . build/site

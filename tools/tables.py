@@ -4,6 +4,7 @@ Each function returns a table in Markdown; cog writes it between the marks in th
 
     cog -r -I tools README.md README.zh-CN.md RESULTS.md          # bring the tables up to date
     cog --check --diff -I tools README.md README.zh-CN.md RESULTS.md
+    python tools/tables.py                                        # draw the figures again
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,18 +12,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from glm_ppo_utils import plotting
+
 RUNS = Path(__file__).resolve().parents[1] / "notebooks" / "runs"
 FAILURES = (
     "healthy",
-    "lambda-0.95",
-    "scrambled-values",
     "kl-blow-up",
-    "entropy-collapse",
+    "memorising",
     "uncapped-credit",
     "line-credit",
-    "objective-only",
     "better-optimum",
 )
+PPO = ("replay", "group-replay")
 
 
 def read(name: str) -> pd.DataFrame:
@@ -53,40 +54,102 @@ def measured(name: str) -> str:
     return f"{row.date}, {row.device}{threads}"
 
 
+def why_rl(grader: str = "evaluator") -> pd.DataFrame:
+    """Runs of ``benchmarks/why_rl.py`` with the profile's settings."""
+    rows = read("why_rl")
+    return rows[(rows.grader == grader) & (rows.set == "-")]
+
+
 # -- README: the caller passes the headings, in English or Chinese
 
+METHODS = ("none", "replay", "ppo", "rejection", "sft", "references")
 
-def alternatives(header: Sequence[str], names: Sequence[str]) -> str:
-    """SFT, PPO, rejection sampling and best of n."""
-    seeds = read("learning")
-    ways = ["sampled_exact", "greedy_exact"]
-    columns = [[f"{policy}_{way}" for way in ways] for policy in ("sft", "ppo", "rejection")]
-    rows = [[spread(seeds[column]) for column in pair] for pair in columns]
-    rows += [[spread(seeds[f"best_of_{n}_exact"]), ""] for n in (4, 32)]
-    return table(header, [[name, *cells] for name, cells in zip(names, rows, strict=True)])
+
+def methods(header: Sequence[str], names: Sequence[str]) -> str:
+    """Exact rates of each method from both starts."""
+    groups = why_rl().groupby(["start", "method"])
+    found = groups[["sampled_exact", "greedy_exact"]]
+
+    def cells(method: str) -> list[str]:
+        keys = [(start, method) for start in ("few", "rare")]
+        pairs = [found.get_group(key) if key in found.groups else None for key in keys]
+        columns = ("sampled_exact", "greedy_exact")
+        return [spread(g[c]) if g is not None else "" for g in pairs for c in columns]
+
+    return table(header, [[n, *cells(m)] for n, m in zip(names, METHODS, strict=True)])
 
 
 # -- RESULTS.md
 
 
 def seeds() -> str:
-    """Each seed: exact rates and KL."""
-    header = ["seed", "SFT sampled", "SFT greedy", "PPO sampled", "PPO greedy"]
-    columns = [f"{stage}_{way}_exact" for stage in ("sft", "ppo") for way in ("sampled", "greedy")]
+    """Each method from each start: the sampled exact rate of each seed, and the largest KL."""
+    rows = []
+    for (start, method), group in why_rl().groupby(["start", "method"], sort=False):
+        rates = group.sort_values("seed").sampled_exact
+        kl = group.largest_kl.max()
+        rows.append(
+            [
+                start,
+                method,
+                ", ".join(f"{rate:.3f}" for rate in rates),
+                spread(group.greedy_exact, 3),
+                "" if pd.isna(kl) else f"{kl:.1f}",
+            ]
+        )
+    return table(["start", "method", "sampled, by seed", "greedy", "largest KL of a step"], rows)
+
+
+def best_of() -> str:
+    """The share of problems with an exact answer among n samples of the start."""
+    rows = why_rl()
+    rows = rows[rows.method == "none"].groupby("start")
+    sizes = {1: "sampled_exact", 4: "best_of_4", 32: "best_of_32"}
     return table(
-        [*header, "largest KL of a step, nats per response"],
+        ["start", *sizes],
+        [[start, *(spread(group[c]) for c in sizes.values())] for start, group in rows],
+    )
+
+
+def search() -> str:
+    """PPO from the few start with one or two settings changed; one seed."""
+    rows = read("why_rl")
+    tried = rows.start.eq("few") & rows.seed.eq(0) & rows.method.isin(["ppo", *PPO])
+    rows = rows[tried & (rows.grader == "evaluator")].sort_values("sampled_exact")
+    return table(
+        ["method", "changed", "sampled", "greedy", "largest KL"],
         [
-            [row.seed, *(f"{row[c]:.3f}" for c in columns), f"{row.largest_kl:.1f}"]
-            for _, row in read("learning").astype({"seed": object}).iterrows()
+            [
+                r.method,
+                "" if r.set == "-" else f"`{r.set}`",
+                f"{r.sampled_exact:.3f}",
+                f"{r.greedy_exact:.3f}",
+                f"{r.largest_kl:.1f}",
+            ]
+            for r in rows.itertuples()
         ],
     )
 
 
-def best_of() -> str:
-    """The share of problems with an exact answer among n samples of the SFT policy."""
-    exact = read("best_of_n").groupby("n").exact
-    sizes = [1, 2, 4, 8, 16, 32]
-    return table(["n", *sizes], [["exact", *(spread(exact.get_group(n)) for n in sizes)]])
+def graders() -> str:
+    """What a policy makes of another grade: few demonstrations."""
+    rows = read("why_rl")
+    rows = rows[(rows.start == "few") & (rows.set == "-")]
+    rows = rows[rows.method.isin(["replay", "rejection"])]
+    return table(
+        ["grader", "method", "seeds", "sampled", "greedy", "right optimum, but not exact"],
+        [
+            [
+                *key,
+                len(group),
+                *(
+                    spread(group[c]) if len(group) > 1 else f"{group[c].iloc[0]:.2f}"
+                    for c in ("sampled_exact", "greedy_exact", "only_optimum")
+                ),
+            ]
+            for key, group in rows.groupby(["grader", "method"])
+        ],
+    )
 
 
 def verdicts() -> str:
@@ -96,27 +159,6 @@ def verdicts() -> str:
     names = {"equivalent": "written differently", "different": "wrong"}
     columns = ["models", *header[2:]]
     return table(header, [[names[r.kind], *(r[c] for c in columns)] for _, r in rows.iterrows()])
-
-
-def ablations() -> str:
-    """Sampled and greedy exact rate with one setting changed, best first."""
-    rows = read("ablations")
-    order = rows.groupby("variant").sampled_exact.mean().sort_values(ascending=False).index
-    rates = rows.pivot(index="seed", columns="variant", values="sampled_exact")
-    gains = rates.sub(rates["healthy"], axis=0)
-    groups = rows.groupby("variant")
-    return table(
-        ["changed", "sampled", "greedy", "sampled, against unchanged, by seed"],
-        [
-            [
-                "(nothing)" if name == "healthy" else name,
-                spread(groups.sampled_exact.get_group(name), 3),
-                spread(groups.greedy_exact.get_group(name), 3),
-                "" if name == "healthy" else ", ".join(f"{gain:+.3f}" for gain in gains[name]),
-            ]
-            for name in order
-        ],
-    )
 
 
 def failures() -> str:
@@ -158,3 +200,13 @@ def evaluator_speed() -> str:
             for _, row in read("evaluator_speed").iterrows()
         ],
     )
+
+
+def figures() -> None:
+    """Draw the figures of the front page."""
+    plotting.swap().savefig(RUNS / "swap.png")
+    plotting.why_rl(read("why_rl"), read("why_rl_curve")).savefig(RUNS / "why_rl.png")
+
+
+if __name__ == "__main__":
+    figures()
