@@ -2,7 +2,8 @@
 
     python tools/write_setup_cells.py
 
-The cell carries the pins of ``pyproject.toml``, so run this after a change of pins.
+The cell carries the pins of ``pyproject.toml``, so run this after a change of pins, and then
+``tools/translate.py``, which writes the Chinese notebooks.
 """
 
 import argparse
@@ -31,7 +32,7 @@ PINS = \"\"\"
 COLAB = "google.colab" in sys.modules
 REMEDY = "Tools > Command palette > Change runtime version > 2026.07" if COLAB else "use `make lab`"
 assert (3, 10) <= sys.version_info < (3, 13), f"Python 3.10, 3.11 or 3.12 is needed: {{REMEDY}}"
-places = [Path(".."), Path("."), *Path(".").glob("*"), *Path("drive").glob("*/*")]
+places = [Path(".."), Path("../.."), Path("."), *Path(".").glob("*"), *Path("drive").glob("*/*")]
 folder = next((p for p in places if (p / "glm_ppo_utils").is_dir()), None)
 if COLAB:  # elsewhere `make lab` has installed everything
     # pip then lists conflicts with other packages of the runtime; none of them is used here.
@@ -47,7 +48,12 @@ from glm_ppo_utils.environment import check
 check(PINS)\
 """
 
-BY_HAND = "upload the repository's folder or mount it from Drive, then open this file"
+# What an opening card says under "Open in Colab": without a badge, and beside one.
+BY_HAND = {
+    "en": "upload the repository's folder or mount it from Drive, then open this file",
+    "zh": "上传整个仓库文件夹，或从 Drive 挂载，然后打开本文件",
+}
+OR = {"en": ", or ", "zh": "，或者"}
 BADGE = "[![Open {name} in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({url})"
 
 
@@ -65,17 +71,18 @@ def setup_cell(root: Path = ROOT) -> str:
     return SETUP_CELL.format(pins="\n".join(lines), repository=REPOSITORY)
 
 
-def colab_link(name: str) -> str:
+def colab_link(name: str, language: str = "en") -> str:
     """What the opening card of notebook `name` says under "Open in Colab"."""
     if not REPOSITORY:
-        return BY_HAND
-    return f"{colab_badge(name)}, or {BY_HAND}"
+        return BY_HAND[language]
+    return f"{colab_badge(name, language)}{OR[language]}{BY_HAND[language]}"
 
 
-def colab_badge(name: str) -> str:
+def colab_badge(name: str, language: str = "en") -> str:
     """Markdown of the badge that opens notebook `name` in Colab."""
+    folder = "notebooks" if language == "en" else f"notebooks/{language}"
     place = f"https://colab.research.google.com/github/{REPOSITORY}/blob/{BRANCH}"
-    return BADGE.format(name=name[:2], url=f"{place}/notebooks/{name}")
+    return BADGE.format(name=name[:2], url=f"{place}/{folder}/{name}")
 
 
 def with_badges(readme: str, names: list[str]) -> str:
