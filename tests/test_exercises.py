@@ -192,16 +192,16 @@ def short(prompts, completions, reference, **_):  # subtracts nothing
     "05-3": (
         """
 def gain(results):  # not seed by seed
-    before, after = results["sft_sampled_exact"], results["ppo_sampled_exact"]
+    before, after = results["none"], results["replay"]
     error = ((before.var() + after.var()) / len(results)) ** 0.5
     return after.mean() - before.mean(), error""",
         """
 def gain(results):  # the standard deviation, not the error of the mean
-    gains = results["ppo_sampled_exact"] - results["sft_sampled_exact"]
+    gains = results["replay"] - results["none"]
     return gains.mean(), gains.std()""",
         """
 def gain(results):  # the deviation of a whole population
-    gains = results["ppo_sampled_exact"] - results["sft_sampled_exact"]
+    gains = results["replay"] - results["none"]
     return gains.mean(), gains.std(ddof=0) / len(gains) ** 0.5""",
     ),
 }
