@@ -127,8 +127,8 @@ class PPOSettings:
         measured apart.
     replay : int
         Supervised updates after each PPO step, on exact answers that the policy has sampled so far:
-        self-imitation (Oh et al. 2018). Most of what a sampled answer can teach is in the exact
-        ones, and PPO looks at each only once. 0 is plain PPO.
+        self-imitation (Oh et al. 2018), most often on those that the policy finds least likely.
+        PPO looks at each answer only once. 0 is plain PPO.
     replay_batch_size : int
         Answers per such update; they cost memory as those of `mini_batch_size` do.
     replay_lr : float
@@ -355,7 +355,9 @@ LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": ["quer
 
 PROFILES = {
     # Few demonstrations, and many problems with a grade. Replay makes the most of each answer.
-    "tiny": Profile(name="tiny", threads=1, ppo=PPOSettings(replay=18, eval_every=10)),
+    "tiny": Profile(
+        name="tiny", threads=1, ppo=PPOSettings(value_warmup=0, replay=18, eval_every=10)
+    ),
     # This profile and the next have not been run on the published weights yet.
     "chatglm3-6b": Profile(
         name="chatglm3-6b",

@@ -99,7 +99,7 @@ def imitated(folder) -> dict:
     """A supervised update on eight answers of unequal lengths."""
     run = make(folder, "imitated", Forced)
     pairs = [(r.query, r.response) for r in run.rollout(WORDS[:8])]
-    return {"loss": run.trainer.imitate(run._share(pairs)), **learnt(run)}
+    return {"loss": run.trainer.imitate(run._share(pairs))[0], **learnt(run)}
 
 
 def averaged_gradients(out: Path) -> dict[int, torch.Tensor]:
@@ -144,7 +144,10 @@ if __name__ == "__main__":  # what each of the two processes does
     results["parts"] = learnt(train(folder, "parts"))
     replayed(folder, 1)
     run = replayed(folder, 3)
-    results["replayed"] = {**learnt(run), "answers": sorted(map(str, run.replay.answers.items()))}
+    results["replayed"] = {
+        **learnt(run),
+        "answers": str([run.replay.answers, run.replay.surprises]),
+    }
     results["imitated"] = imitated(folder)
     results["stopped"] = stopped(folder)
     results["refused"] = command(folder, "command", "--batch-size=3", "--mini-batch-size=3")

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from test_ppo import SETTINGS, make_run
@@ -62,6 +63,24 @@ def test_the_newest_exact_answer_to_each_problem_is_kept_and_stored():
     assert not again.answers and not list(again.batches(0))
 
 
+def test_a_surprising_answer_comes_up_more_often_until_it_is_learnt():
+    replay = Replay(replace(REPLAY, replay=500, replay_batch_size=1))
+    sure = replace(rollout([1], [2]), logprobs=torch.tensor([-0.25]))
+    unsure = replace(rollout([3], [4, 5]), logprobs=torch.tensor([-0.25, -0.5]))
+    replay.add([sure, unsure], [1.0, 1.0])
+    assert replay.surprises == {(1,): 0.25, (3,): 0.75}
+
+    def share_of_unsure():
+        return np.mean([query.tolist() == [3] for [(query, _)] in replay.batches(0)])
+
+    assert share_of_unsure() == pytest.approx(0.75, abs=0.06)
+    replay.note([(torch.tensor([3]), torch.tensor([4, 5]))], [0.0])
+    assert 0 <= share_of_unsure() < 0.02
+    again = Replay(REPLAY)
+    again.load(replay.state())
+    assert again.surprises == replay.surprises
+
+
 def test_replay_makes_exact_answers_likelier(policy, tiny_folder, tokenizer, tmp_path):
     """Nothing else moves the policy here: its own learning rate is 0."""
     run = run_with(policy, tokenizer, tmp_path, replace(REPLAY, policy_lr=0.0, steps=4))
@@ -85,7 +104,10 @@ def test_an_update_of_replay_follows_the_mean_loss_of_the_answers_tokens(
 ):
     run, before = run_with(policy, tokenizer, tmp_path, REPLAY), copy.deepcopy(policy)
     pairs = [(r.query, r.response[:n]) for r, n in zip(run.rollout(WORDS[:2]), (2, 5), strict=True)]
-    assert run.trainer.imitate(pairs) == pytest.approx(token_loss(before, pairs), abs=1e-4)
+    loss, surprises = run.trainer.imitate(pairs)
+    assert loss == pytest.approx(token_loss(before, pairs), abs=1e-4)
+    alone = [token_loss(before, [pair]) * len(pair[1]) for pair in pairs]
+    assert surprises == pytest.approx(alone, abs=1e-3)
 
 
 @pytest.mark.parametrize("changes", [{}, {"baseline": "group", "samples_per_problem": 2}])

@@ -219,7 +219,11 @@ class PPORun:
     def _imitate(self, step: int, rollouts: list[Rollout], rewards: list[float]) -> dict:
         """Supervised updates on exact answers, those of this step included."""
         self.replay.add(rollouts, rewards)
-        losses = [self.trainer.imitate(self._share(b)) for b in self.replay.batches(step)]
+        losses = []
+        for batch in map(self._share, self.replay.batches(step)):
+            loss, surprises = self.trainer.imitate(batch)
+            self.replay.note(batch, surprises)
+            losses.append(loss)
         return {
             "replay_answers": len(self.replay.answers),
             "replay_loss": float(np.mean(losses)) if losses else None,

@@ -242,8 +242,12 @@ class ResponseTrainer(PPOTrainer):
         self._descend(policy_loss + value_loss, self.optimizer)
         return stats
 
-    def imitate(self, pairs: list[tuple[Tensor, Tensor]]) -> float:
-        """One supervised update on (query, response) pairs; returns the loss, nats per token."""
+    def imitate(self, pairs: list[tuple[Tensor, Tensor]]) -> tuple[float, list[float]]:
+        """One supervised update on (query, response) pairs.
+
+        Returns the loss in nats per token, and -log of the probability of each response in nats,
+        both from before the update.
+        """
         queries, responses = [q for q, _ in pairs], [r for _, r in pairs]
         inputs = self.prepare_model_inputs(queries, responses)
         logprobs, _, values, mask = self.batched_forward_pass(
@@ -252,7 +256,8 @@ class ResponseTrainer(PPOTrainer):
         loss = -self._weight(mask) * masked_mean(logprobs, mask)
         # On several processes each parameter needs a gradient, and so the value head, too.
         self._descend(loss + 0 * values.sum(), self.imitation)
-        return float(self.accelerator.reduce(loss.detach(), "mean"))
+        surprises = -(logprobs * mask).sum(dim=1).detach()
+        return float(self.accelerator.reduce(loss.detach(), "mean")), surprises.tolist()
 
     def _descend(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
         """A step of `optimizer`; gradients of policy and value head are clipped apart."""
