@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -118,9 +119,10 @@ def objective_differences(
         worse, better = ("maximised", "minimised") if p.maximize else ("minimised", "maximised")
         yield Difference("objective sense", f"the objective should be {better}, not {worse}")
     sign = (-1.0 if p.maximize else 1.0) * (-1.0 if matching.negated else 1.0)
+    ours, theirs = p.objective.tolist(), q.cost.tolist()
     for j, k in enumerate(matching.columns.tolist()):
-        mine = p.objective[j] if j < len(p.names) else 0.0
-        right = sign * q.cost[k] if k < len(q.names) else 0.0
+        mine = ours[j] if j < len(ours) else 0.0
+        right = sign * theirs[k] if k < len(theirs) else 0.0
         if not same(mine, right):
             what = p.names[j] if j < len(p.names) else names[k]
             yield Difference(
@@ -172,32 +174,39 @@ def label_differences(
     p: LinearProgram, q: LinearProgram, matching: Matching, names: list[str], i: int, k: int
 ) -> Iterator[Difference]:
     """What to change in row ``i`` so that it equals row ``k`` of the reference up to a factor."""
-    scale = matching.scales[i]
-    text = format_row(p, i)
-    low, high = sorted((scale * q.row_lower[k], scale * q.row_upper[k]))
-    sense = "=" if low == high else ">=" if high == np.inf else "<="
-    mine_low, mine_high = p.row_lower[i], p.row_upper[i]
-    if (np.isinf(low), np.isinf(high)) != (np.isinf(mine_low), np.isinf(mine_high)):
-        yield Difference("sense", f"the sense of {text} should be {sense}", row=i, reference_row=k)
+    scale, columns = float(matching.scales[i]), matching.columns.tolist()
+    low, high = sorted((scale * float(q.row_lower[k]), scale * float(q.row_upper[k])))
+    sense = "=" if low == high else ">=" if high == math.inf else "<="
+    mine_low, mine_high = float(p.row_lower[i]), float(p.row_upper[i])
     right = low if sense == ">=" else high
-    mine = mine_low if mine_high == np.inf else mine_high
+    mine = mine_low if mine_high == math.inf else mine_high
+    turned = (math.isinf(low), math.isinf(high)) != (math.isinf(mine_low), math.isinf(mine_high))
+    ours, theirs = p.matrix[i].tolist(), q.matrix[k].tolist()
+    pairs = [
+        (ours[j] if j < len(ours) else 0.0, scale * theirs[m] if m < len(theirs) else 0.0)
+        for j, m in enumerate(columns)
+    ]
+    wrong = [j for j, (a, b) in enumerate(pairs) if a != b and not same(a, b)]
+    if not (turned or wrong or not same(mine, right)):
+        return
+    text = format_row(p, i)
+    if turned:
+        yield Difference("sense", f"the sense of {text} should be {sense}", row=i, reference_row=k)
     if not same(mine, right):
         text_right = f"{format_number(right)}, not {format_number(mine)}"
         text_right = f"the right-hand side of {text} should be {text_right}"
         yield Difference("right-hand side", text_right, row=i, reference_row=k)
-    for j, column in enumerate(matching.columns.tolist()):
-        mine = p.matrix[i, j] if j < len(p.names) else 0.0
-        right = scale * q.matrix[k, column] if column < len(q.names) else 0.0
-        if not same(mine, right):
-            what = p.names[j] if j < len(p.names) else names[column]
-            yield Difference(
-                "coefficient",
-                value_text(what, f"in {text}", mine, right),
-                variable=j if j < len(p.names) else None,
-                reference_variable=column if column < len(q.names) else None,
-                row=i,
-                reference_row=k,
-            )
+    for j in wrong:
+        column = columns[j]
+        what = p.names[j] if j < len(p.names) else names[column]
+        yield Difference(
+            "coefficient",
+            value_text(what, f"in {text}", *pairs[j]),
+            variable=j if j < len(p.names) else None,
+            reference_variable=column if column < len(q.names) else None,
+            row=i,
+            reference_row=k,
+        )
 
 
 def variable_differences(
@@ -220,10 +229,10 @@ def variable_differences(
 def bound_differences(p: LinearProgram, q: LinearProgram, j: int, k: int) -> Iterator[Difference]:
     """What to change in the bounds and the integrality of variable ``j`` of ``p``."""
     name = p.names[j]
-    mine = format_bound(name, p.lower[j], p.upper[j])
-    right = format_bound(name, q.lower[k], q.upper[k])
     edits = int(not same(p.lower[j], q.lower[k])) + int(not same(p.upper[j], q.upper[k]))
     if edits:
+        mine = format_bound(name, p.lower[j], p.upper[j])
+        right = format_bound(name, q.lower[k], q.upper[k])
         text = f"the bound on {name} should be {right}, not {mine}"
         if (p.lower[j], p.upper[j]) == (0, np.inf):
             text = f"the bound {right} is missing"
