@@ -2,7 +2,7 @@
 
     python benchmarks/why_rl.py --start few --method replay --grader evaluator --seed 0
 
-The start is SFT on a few clean demonstrations (``few``), or on three (``rare``). Then each method
+The start is SFT on a few clean demonstrations (``few``), or on a dozen (``rare``). Then each method
 samples the same number of answers to problems without demonstrations, has them graded, and learns
 from the grades:
 
@@ -59,7 +59,7 @@ from glm_ppo_utils.profiles import get_profile
 from glm_ppo_utils.rollout import EXACT, RewardFn, call_reward, respond
 from glm_ppo_utils.sft import train_sft
 
-STARTS = {"few": (300, 300), "rare": (3, 40)}  # demonstrations, and steps of SFT
+STARTS = {"few": (300, 300), "rare": (12, 15)}  # demonstrations, and steps of SFT
 PPO = {
     "ppo": {"replay": 0},
     "replay": {"replay": 18},
@@ -108,7 +108,7 @@ def by_ppo(profile, args, start: Path, problems: list) -> tuple[torch.nn.Module,
     changes = PPO[args.method] | dict(args.set)
     settings = replace(profile.ppo, seed=args.seed, eval_every=0, **changes)
     settings = replace(settings, steps=args.answers // settings.batch_size)
-    name = "-".join([*(str(getattr(args, key)) for key in KEY[:5]), json.dumps(args.set)])
+    name = "-".join(str(getattr(args, key)) for key in KEY)
     out_dir = runs_dir(profile) / "why-rl" / "".join(c if c.isalnum() else "-" for c in name)
     policy, tokenizer = ppo_policy(profile, start, args.seed), load_tokenizer(start)
     reward, given = reward_of(args.grader), {"grader": Evaluator(), "progress": False}

@@ -128,7 +128,8 @@ class PPOSettings:
     replay : int
         Supervised updates after each PPO step, on exact answers that the policy has sampled so far:
         self-imitation (Oh et al. 2018), most often on those that the policy finds least likely.
-        PPO looks at each answer only once. 0 is plain PPO.
+        PPO looks at each answer only once. Fewer updates are made while few answers are kept. 0 is
+        plain PPO.
     replay_batch_size : int
         Answers per such update; they cost memory as those of `mini_batch_size` do.
     replay_lr : float

@@ -113,6 +113,9 @@ def match(candidate: LinearProgram, reference: LinearProgram) -> Matching:
 
     Exact up to `EXACT_VARIABLES` variables, by trying every permutation; an upper bound beyond.
     """
+    matching = match_names(candidate, reference)
+    if matching is not None:
+        return matching
     variables = max(len(candidate.names), len(reference.names))
     rows = max(len(candidate.matrix), len(reference.matrix))
     p = padded_graph(candidate, variables, rows)
@@ -138,6 +141,71 @@ def match(candidate: LinearProgram, reference: LinearProgram) -> Matching:
     _, by_colour = linear_sum_assignment(np.sum(unlike, axis=0))
     starts = [matching, match_under(p, q, units, by_colour)]
     return min((descend(p, q, units, start) for start in starts), key=lambda m: m.distance)
+
+
+def match_names(p: LinearProgram, q: LinearProgram) -> Matching | None:
+    """The matching by names, if it leaves at most one edit and no other leaves less.
+
+    Seen without a search, as most wrong answers have one mistake. A matching without edits takes
+    each variable to one with the same labels. If no two of q's have the same ones, up to the sign
+    of the cost, only one can be without edits: the one by names, which is not.
+    """
+    place = {name: k for k, name in enumerate(q.names)}
+    if p.matrix.shape != q.matrix.shape or place.keys() != set(p.names):
+        return None
+    columns = [place[name] for name in p.names]
+    mine, theirs = variable_labels(p), variable_labels(q)
+    pairs = [(a, theirs[k]) for a, k in zip(mine, columns, strict=True)]
+    labels = sum(unequal(a[:3], b[:3]) for a, b in pairs)
+    costs = [*(a[3] for a, _ in pairs), -p.offset if p.maximize else p.offset]
+    others = [*(b[3] for _, b in pairs), -q.offset if q.maximize else q.offset]
+    as_is, negated = unequal(costs, others), 1 + unequal(costs, [-other for other in others])
+    edits = labels + min(as_is, negated)
+    distinct = {(*b[:3], abs(b[3])) for b in theirs}
+    if edits > 1 or len(distinct) < len(theirs):
+        return None
+    rows, rows_of_q = written_rows(p, slice(None)), written_rows(q, columns)
+    place_of = {row: k for k, row in enumerate(rows_of_q)}
+    partners = [place_of.get(row, -1) for row in rows]
+    left = [i for i, k in enumerate(partners) if k < 0]
+    if len(left) + edits > 1 or len(set(partners)) < len(rows):
+        return None
+    if left:
+        (free,) = set(range(len(rows))) - set(partners)
+        a, b = rows[left[0]], rows_of_q[free]
+        # Some number agrees, so no factor but 1 leaves as few edits.
+        if unequal(a, b) != 1 or not any(x == y != 0 for x, y in zip(a[:-1], b, strict=False)):
+            return None
+        partners[left[0]] = free
+    return Matching(
+        edits + len(left),
+        np.array(columns, dtype=np.int64),
+        np.array(partners, dtype=np.int64),
+        np.ones(len(rows)),
+        negated < as_is,
+    )
+
+
+def variable_labels(program: LinearProgram) -> list[tuple[float, ...]]:
+    """Lower bound, upper bound, integrality and cost of every variable."""
+    columns = program.lower, program.upper, program.integer, program.cost
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def written_rows(program: LinearProgram, columns: list[int] | slice) -> list[tuple[float, ...]]:
+    """Coefficients, right-hand side and a number for the sense of every row."""
+    ends = zip(program.row_lower.tolist(), program.row_upper.tolist(), strict=True)
+    return [
+        (*row, high, EQUAL if low == high else AT_MOST)
+        if high < math.inf
+        else (*row, low, AT_LEAST)
+        for row, (low, high) in zip(program.matrix[:, columns].tolist(), ends, strict=True)
+    ]
+
+
+def unequal(a: Sequence[float], b: Sequence[float]) -> int:
+    """How many numbers differ."""
+    return sum(x != y and not same(x, y) for x, y in zip(a, b, strict=True))
 
 
 def align(names: Sequence[str], others: Sequence[str], variables: int) -> list[int]:
@@ -190,15 +258,16 @@ def row_costs(p: Graph, q: Graph, columns: Ints) -> tuple[Ints, Floats]:
     costs, scales : arrays ``[k, rows, rows]``
     """
     labels = q.rows.shape[1]
-    columns = np.column_stack([columns, np.full(len(columns), labels - 1)])
+    columns = np.hstack([columns, np.full((len(columns), 1), labels - 1)])
     zero = p.rows == 0, q.rows == 0
-    a, b = (np.where(z, np.nan, g.rows) for z, g in zip(zero, (p, q), strict=True))
+    a, b = p.rows.copy(), q.rows.copy()
+    a[zero[0]] = b[zero[1]] = np.nan
     ratios = a[:, None] / b[:, columns].transpose(1, 0, 2)[:, None]
     # Equal ratios stand side by side when sorted: count along each run.
     ratios.sort(axis=-1)
     place = np.arange(labels)
     starts = np.zeros(ratios.shape, dtype=np.int64)
-    gaps = np.diff(ratios)
+    gaps = ratios[..., 1:] - ratios[..., :-1]
     starts[..., 1:] = place[1:] * ~(gaps <= RELATIVE_TOLERANCE * np.abs(ratios[..., 1:]))
     agreeing = place + 1 - np.maximum.accumulate(starts, axis=-1)
     alike = (p.senses[:, None] == q.senses)[..., None]
@@ -206,15 +275,15 @@ def row_costs(p: Graph, q: Graph, columns: Ints) -> tuple[Ints, Floats]:
     # Of factors that are as good, 1 changes the numbers that were written.
     value = 2 * (agreeing + np.where(ratios > 0, alike, flip)) + (ratios == 1)
     value[np.isnan(ratios)] = -1
-    best = value.argmax(axis=-1)[..., None]
-    scales = np.take_along_axis(ratios, best, axis=-1)
+    best = value.argmax(axis=-1)
+    at = np.arange(0, value.size, labels).reshape(best.shape) + best
+    scales, count = ratios.ravel()[at], value.ravel()[at] // 2
     nowhere = np.isnan(scales)
-    count = np.take_along_axis(value, best, axis=-1) // 2
     if nowhere.any():
-        scales[nowhere] = np.broadcast_to(np.where(alike, 1.0, -1.0), scales.shape)[nowhere]
-        count[nowhere] = np.broadcast_to(alike | flip, scales.shape)[nowhere]
+        scales = np.where(nowhere, np.where(alike, 1.0, -1.0)[..., 0], scales)
+        count = np.where(nowhere, (alike | flip)[..., 0], count)
     both_zero = zero[0].astype(np.int64) @ zero[1][:, columns].transpose(1, 2, 0)
-    return labels + 1 - both_zero - count[..., 0], scales[..., 0]
+    return labels + 1 - both_zero - count, scales
 
 
 def best_of(p: Graph, q: Graph, columns: Ints) -> Matching:

@@ -20,10 +20,12 @@ from .evaluator import (
 )
 from .ppo import over_kl, ppo_curves, recorded_run, why_rl
 from .sft import sft_loss, token_table
+from .update import advantage_tokens, baseline
 from .versions import value_layouts, version_matrix
 
 __all__ = [
     "annotators",
+    "baseline",
     "blind_spots",
     "calibration",
     "clipped_objective",

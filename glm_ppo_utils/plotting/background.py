@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .style import KL, POLICY, REFERENCE, REWARD, VALUE
+from .words import localised
 
 # Each step of RLHF: its title, and three boxes with their colours.
 _STEPS = (
@@ -50,7 +51,7 @@ def rlhf_steps() -> Figure:
     _arrow(ax, *around, text="starts from, stays near")
     _arrow(ax, (2, 1.69), (2, 1.5), (1, 1.5), (1, 1.31), text="scores each answer")
     _arrow(ax, (1.85, 0.69), (1.85, 0.56), (0.15, 0.56), (0.15, 0.69), text="better policy")
-    return figure
+    return localised(figure)
 
 
 def swap() -> Figure:
@@ -74,7 +75,7 @@ def swap() -> Figure:
     _arrow(ax, (4.15, 1.2), (4.15, 0.3), (0, 0.3), (0, 1.2), text="better policy")
     ax.plot([2.2, 3.2], [1.75, 2.45], color=REWARD, linewidth=5, alpha=0.7)
     ax.plot([2.2, 3.2], [2.45, 1.75], color=REWARD, linewidth=5, alpha=0.7)
-    return figure
+    return localised(figure)
 
 
 def ppo_step() -> Figure:
@@ -98,7 +99,7 @@ def ppo_step() -> Figure:
     _arrow(ax, (1.3, 1.3), (1.3, 1.5), (3.4, 1.5), (3.4, 1.9), (3.6, 1.9))
     _arrow(ax, (4, 1.7), (4, 1), (3.05, 1))
     _arrow(ax, (2.65, 0.7), (2.65, 0.3), (0, 0.3), (0, 1.7), text="gradient step; next batch")
-    return figure
+    return localised(figure)
 
 
 def _canvas(
@@ -150,7 +151,7 @@ def annotators(grades: pd.DataFrame) -> Figure:
     for ax in axes:
         ax.set_xlabel("answer")
     figure.legend(loc="outside right center", title="annotator")
-    return figure
+    return localised(figure)
 
 
 def common_scale(
@@ -177,7 +178,7 @@ def common_scale(
     ax.set(xlabel="true quality (log-odds)", ylabel="recovered (log-odds)")
     ax.set_title("One scale from comparisons alone")
     ax.legend()
-    return figure
+    return localised(figure)
 
 
 def calibration(curves: dict[str, tuple], mistakes: pd.Series) -> Figure:
@@ -203,7 +204,7 @@ def calibration(curves: dict[str, tuple], mistakes: pd.Series) -> Figure:
     axes[1].set(xlim=(0, 115), xlabel="rated at least as high as the reference (%)")
     axes[1].set_title("Wrong answers the reward model likes")
     axes[1].grid(axis="y", visible=False)
-    return figure
+    return localised(figure)
 
 
 # Of PPO's objective, by the sign of the advantage: what a token does left of the band of ratios
@@ -262,7 +263,7 @@ def clipped_objective(
                 look = dict(ha="center", va="center", color=REWARD)
                 ax.annotate(word, place, **offset, **look, arrowprops=line)
     axes[0].legend(loc="upper left")
-    return figure
+    return localised(figure)
 
 
 def rollout_by_token(table: pd.DataFrame) -> Figure:
@@ -292,7 +293,7 @@ def rollout_by_token(table: pd.DataFrame) -> Figure:
     for ax in axes[1:]:
         ax.margins(y=0.4)
         ax.legend(loc="upper left")
-    return figure
+    return localised(figure)
 
 
 def token_credit(answers: Sequence[str], rewards: Sequence[float], shown: Sequence[int]) -> Figure:
@@ -327,7 +328,7 @@ def token_credit(answers: Sequence[str], rewards: Sequence[float], shown: Sequen
         title = f"answer {i}: reward {rewards[i]:.2f}, advantage of every token"
         ax.set(title=f"{title} {rewards[i] - mean:+.2f}", xlim=(-1, 52), ylim=(-7, 0.6))
         ax.axis("off")
-    return figure
+    return localised(figure)
 
 
 def _terms(answer: str) -> dict[tuple[int, int], str]:

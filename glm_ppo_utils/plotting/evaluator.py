@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .style import EXACT, POLICY, REFERENCE, REWARD
+from .words import localised
 
 if TYPE_CHECKING:
     from glm_ppo_utils.evaluator import Score
@@ -45,7 +46,7 @@ def credit(curve: Callable[..., Any], by_edits: pd.DataFrame, edge: float) -> Fi
     axes[1].set_title("What correcting the last mistake pays")
     for ax in axes:
         ax.legend()
-    return figure
+    return localised(figure)
 
 
 def blind_spots(marks: pd.DataFrame) -> Figure:
@@ -61,7 +62,7 @@ def blind_spots(marks: pd.DataFrame) -> Figure:
     ax.grid(False)
     ax.spines[:].set_visible(False)
     figure.colorbar(image, ax=ax)
-    return figure
+    return localised(figure)
 
 
 def score_distribution(scores: "Sequence[Score]") -> Figure:
@@ -84,7 +85,7 @@ def score_distribution(scores: "Sequence[Score]") -> Figure:
     ax.set(xlabel="reward", ylabel="answers", xlim=(-0.02, 1.02))
     ax.set_title(f"Rewards of {len(scores)} sampled answers of the SFT policy")
     ax.legend(loc="upper center")
-    return figure
+    return localised(figure)
 
 
 def model_graphs(comparison: "Comparison") -> Figure:
@@ -105,7 +106,7 @@ def model_graphs(comparison: "Comparison") -> Figure:
     axes[1].set_title("the reference")
     edits = f"{matching.distance} edit{'s' * (matching.distance != 1)} apart"
     figure.suptitle(f"{edits}: {'; '.join(d.kind for d in comparison.differences) or 'equal'}")
-    return figure
+    return localised(figure)
 
 
 def marked_parts(differences: "Sequence[Difference]", of_reference: bool) -> set[tuple]:

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .style import KL, POLICY, REFERENCE, REWARD, VALUE, by_step
+from .words import localised
 
 
 def ppo_curves(log: Sequence[dict], evals: Sequence[dict] = ()) -> Figure:
@@ -33,7 +34,7 @@ def ppo_curves(log: Sequence[dict], evals: Sequence[dict] = ()) -> Figure:
     axes[1, 2].set_ylim(-1, 1)
     for ax in axes[1]:
         ax.set_xlabel("PPO step")
-    return figure
+    return localised(figure)
 
 
 def why_rl(runs: pd.DataFrame, curve: pd.DataFrame) -> Figure:
@@ -72,7 +73,7 @@ def why_rl(runs: pd.DataFrame, curve: pd.DataFrame) -> Figure:
         ax.set(xlabel="answers sampled and graded", ylim=(0, 1.03))
     axes[0].set_ylabel("exact answers (share)")
     axes[0].legend(loc="lower right")
-    return figure
+    return localised(figure)
 
 
 METHODS = {
@@ -113,7 +114,7 @@ def recorded_run(run: pd.DataFrame, healthy: pd.DataFrame, column: str, label: s
     right.set(title=label.partition(" (")[0], ylabel=label)
     for ax in (left, right):
         ax.set_xlabel("PPO step")
-    return figure
+    return localised(figure)
 
 
 def over_kl(runs: dict[str, pd.DataFrame]) -> Figure:
@@ -126,4 +127,4 @@ def over_kl(runs: dict[str, pd.DataFrame]) -> Figure:
         ax.set(title=title, xlabel="KL to the reference (nats per response)")
     axes[0].set(ylabel="mean of a batch", ylim=(0, None))
     axes[0].legend(loc="lower right", fontsize=10)
-    return figure
+    return localised(figure)

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from .style import POLICY, by_step
+from .words import localised
 
 
 def sft_loss(log: Sequence[dict]) -> Figure:
@@ -23,7 +24,7 @@ def sft_loss(log: Sequence[dict]) -> Figure:
     rates.set(xlabel="SFT step", ylabel="exact answers (share)", ylim=(0, 1))
     rates.set_title("held-out problems solved exactly")
     rates.legend()
-    return figure
+    return localised(figure)
 
 
 def token_table(tokens: Sequence[str], carries_loss: Sequence[bool]) -> str:

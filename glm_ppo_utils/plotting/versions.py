@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .style import REWARD, VALUE
+from .words import localised
 
 # Part of an exception's text, then letter, legend and colour. The first that matches counts.
 _FAILURES = (
@@ -60,7 +61,7 @@ def version_matrix(rows: Sequence[dict]) -> Figure:
         for label, (letter, colour) in sorted(legend.items(), key=lambda item: item[1])
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=11)
-    return figure
+    return localised(figure)
 
 
 def _outcome(row: dict) -> tuple[str, str, str]:
@@ -85,4 +86,4 @@ def value_layouts(fixed: Sequence[float], transposed: Sequence[float]) -> Figure
     ax.set(xlabel="training step", ylabel="value loss (squared reward)", ylim=(0, None))
     ax.set_title("A batch as long as it is wide: nothing raises, nothing is learnt")
     ax.legend()
-    return figure
+    return localised(figure)

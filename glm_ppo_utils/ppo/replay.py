@@ -45,11 +45,13 @@ class Replay:
     def batches(self, step: int) -> Iterator[list[Pair]]:
         """The batches of a step's supervised updates; they follow from the seed and the step.
 
-        Call `note` between two of them.
+        At most about two passes over the answers kept, lest a few first ones be learnt by heart.
+        Call `note` between two batches.
         """
         s, kept = self.settings, list(self.answers.items())
         rng = np.random.default_rng([s.seed, step, s.replay])
-        for _ in range(s.replay if kept else 0):
+        most = 2 * len(kept) // s.replay_batch_size + 1 if kept else 0
+        for _ in range(min(s.replay, most)):
             weights = np.maximum([self.surprises[query] for query, _ in kept], LEAST_SURPRISE)
             twice = len(kept) < s.replay_batch_size  # too few: some come more than once
             chosen = rng.choice(len(kept), s.replay_batch_size, twice, weights / weights.sum())
