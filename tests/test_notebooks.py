@@ -124,6 +124,7 @@ EXPLAINED = {
     "03 39da3a84": (r"\bgraph\b",),
     "03 1735021d": ("canonical", "certified", "similarity", "the \\*\\*cap"),
     "03 eb5133c6": ("farm",),
+    "05 cells-gradient-text": ("policy gradient", r"baseline\*"),
     "05 96b62b7f": ("explained variance",),
     "05 09d01591": ("entropy",),
     "05 3ddbab7d": ("rejection sampling", "best of n"),

@@ -82,6 +82,12 @@ def test_credit_falls_on_the_terms_in_which_answers_differ():
     plt.close(figure)
 
 
+def test_tokens_are_coloured_by_the_sign_of_their_advantage():
+    spans = plotting.advantage_tokens(["<a>", "b"], [1.0, -1.0]).split("inline-block")[1:]
+    assert "rgba(0,114,178,0.40)" in spans[0] and "&lt;a&gt;" in spans[0] and "+1.0" in spans[0]
+    assert "rgba(213,94,0,0.40)" in spans[1] and "-1.0" in spans[1]
+
+
 def test_chinese_names_are_drawn_with_the_font_of_the_package():
     """matplotlib warns of every character that no font has, and draws a box."""
     figure, ax = plt.subplots()

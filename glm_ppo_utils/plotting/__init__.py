@@ -24,6 +24,7 @@ from .update import advantage_tokens, baseline
 from .versions import value_layouts, version_matrix
 
 __all__ = [
+    "advantage_tokens",
     "annotators",
     "baseline",
     "blind_spots",
