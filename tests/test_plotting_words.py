@@ -67,6 +67,7 @@ FIGURES = {
     ),
     "version_matrix": (read_matrix(),),
     "value_layouts": ([1.0, 0.5], [1.0, 0.9]),
+    "baseline": (lambda b: 1 + b * b, {"no baseline": 0, "mean reward": 0.5}),
     "ppo_curves": (STEPS.to_dict("records"), [{"step": 0, "sampled_exact": 0, "greedy_exact": 0}]),
     "why_rl": (RUNS, CURVE),
     "recorded_run": (STEPS, STEPS, "entropy", "entropy (nats per token)"),
