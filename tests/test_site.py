@@ -10,7 +10,8 @@ import pytest
 from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("0*.ipynb"))
+CHINESE = sorted((ROOT / "notebooks/zh").glob("0*.ipynb"))
+NOTEBOOKS = [*sorted((ROOT / "notebooks").glob("0*.ipynb")), *CHINESE]
 pytestmark = pytest.mark.slow
 
 
@@ -65,7 +66,7 @@ def test_nothing_is_loaded_from_another_host(site):
         assert not re.search(r"url\(\"?(https?:)?//|@import", path.read_text()), path.name
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_figures_texts_and_formulas_are_those_of_the_notebook(site, path):
     cells, soup = nbformat.read(path, as_version=4).cells, page(site, path)
     outputs = [o for c in cells for o in c.get("outputs", [])]
@@ -86,7 +87,8 @@ def test_what_scrolls_is_reached_by_keyboard_and_chinese_is_named(site):
     assert soup.select("pre") and not soup.select("pre:not([tabindex])")
     assert not [th for th in soup.select("th") if not th.get_text(strip=True)]
     assert soup.html["lang"] == "en"
-    assert page(site, ROOT / "README.zh-CN.md").html["lang"] == "zh-CN"
+    for path in (ROOT / "README.zh-CN.md", *CHINESE):
+        assert page(site, path).html["lang"] == "zh-CN"
 
 
 def test_a_broken_link_ends_the_build(tmp_path):
