@@ -28,7 +28,6 @@ from glm_ppo_utils.pipeline import (
     ROOT,
     heldout_problems,
     ppo_policy,
-    ppo_settings,
     runs_dir,
     sft_policy,
     training_problems,
@@ -123,7 +122,7 @@ def folder_of(name: str, profile, seed: int, steps: int) -> Path:
 def run_variant(name: str, profile, seed: int, steps: int | None) -> pd.DataFrame:
     """Train one variant, or resume it, and return its log with the evaluations."""
     variant, folder, evaluator = VARIANTS[name], sft_policy(profile, seed, False), Evaluator()
-    settings = replace(ppo_settings(profile, seed), replay=0, **variant.changes)
+    settings = replace(profile.ppo, seed=seed, replay=0, **variant.changes)
     settings = replace(settings, steps=steps or settings.steps)
     out_dir = folder_of(name, profile, seed, settings.steps)
     policy = ppo_policy(profile, folder, seed)

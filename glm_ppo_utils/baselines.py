@@ -17,22 +17,6 @@ from glm_ppo_utils.rollout import EXACT, RewardFn, call_reward, respond
 from glm_ppo_utils.sft import SFTSettings, train_sft
 
 
-def exact_counts(
-    policy: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    problems: Sequence,
-    grader: RewardFn,
-    n: int,
-    max_new_tokens: int,
-) -> list[int]:
-    """How many of `n` answers sampled at temperature 1 are exact, for each problem."""
-    counts = np.zeros(len(problems), dtype=int)
-    for _ in range(n):
-        rollouts = respond(policy, tokenizer, [p.text for p in problems], max_new_tokens)
-        counts += np.array(call_reward(grader, problems, [r.text for r in rollouts])) >= EXACT
-    return counts.tolist()
-
-
 def best_of(counts: Sequence[int], n: int, k: int) -> float:
     """Expected share of problems with an exact answer among `k` samples.
 

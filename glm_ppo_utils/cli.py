@@ -33,6 +33,7 @@ from glm_ppo_utils.own_files import existing, read_answers, reward_function, tra
 from glm_ppo_utils.problems import Problem, generate, load_problems
 from glm_ppo_utils.profiles import Profile
 from glm_ppo_utils.publishing import push_to_hub, write_model_card, write_problem_set
+from glm_ppo_utils.saved_policy import is_policy
 
 if TYPE_CHECKING:
     from glm_ppo_utils.ppo import PPORun
@@ -311,7 +312,7 @@ def _checkpoint(options: TrainOptions | EvaluateOptions, profile: Profile) -> Pa
         return options.policy
     seed = options.settings.seed if isinstance(options, TrainOptions) else 0
     folder = pipeline.sft_folder(profile, seed) / "policy"
-    if not pipeline.is_checkpoint(folder):
+    if not is_policy(folder):
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             raise BadInput(
                 f"there is no SFT policy in {folder}; make it in one process first "

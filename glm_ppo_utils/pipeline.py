@@ -14,12 +14,12 @@ from trl import PreTrainedModelWrapper
 from glm_ppo_utils import base_model
 from glm_ppo_utils import problems as word_problems
 from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer, save_checkpoint
-from glm_ppo_utils.chatglm.loading import ADAPTER
 from glm_ppo_utils.evaluator import Evaluator
 from glm_ppo_utils.ppo import read_jsonl
 from glm_ppo_utils.problems import Problem
-from glm_ppo_utils.profiles import PPOSettings, Profile, get_profile
+from glm_ppo_utils.profiles import Profile, get_profile
 from glm_ppo_utils.rollout import DECODINGS, evaluate, sampled_and_greedy
+from glm_ppo_utils.saved_policy import is_adapter, is_policy
 from glm_ppo_utils.sft import train_sft
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,7 +74,7 @@ def start_policy(profile: Profile) -> Path | str:
 def sft_policy(profile: Profile, seed: int = 0, progress: bool = True) -> Path:
     """Folder of the SFT policy that notebook 02 stored; if there is none, it is trained now."""
     folder = sft_folder(profile, seed)
-    if not is_checkpoint(folder / "policy"):
+    if not is_policy(folder / "policy"):
         train_sft_policy(profile, seed, progress)
     return folder / "policy"
 
@@ -126,11 +126,6 @@ def held_out_rates(
     return {name: rate for name, rate in rates.items() if name.endswith("_exact")}
 
 
-def is_checkpoint(folder: Path) -> bool:
-    """Whether a folder holds a model, or a LoRA adapter, which has no ``config.json``."""
-    return any((folder / name).is_file() for name in ("config.json", ADAPTER))
-
-
 def ppo_policy(profile: Profile, folder: Path | str, seed: int = 0) -> PreTrainedModelWrapper:
     """Load a checkpoint as PPO's policy: in the profile's dtype, with LoRA and a new value head.
 
@@ -138,14 +133,9 @@ def ppo_policy(profile: Profile, folder: Path | str, seed: int = 0) -> PreTraine
     LoRA settings.
     """
     set_seed(seed)  # a new adapter starts from random weights
-    lora = None if (Path(folder) / ADAPTER).is_file() else profile.lora
+    lora = None if is_adapter(folder) else profile.lora
     revision = profile.revision if str(folder) == profile.checkpoint else None
     return add_value_head(load_policy(folder, revision, profile.dtype, lora))
-
-
-def ppo_settings(profile: Profile, seed: int = 0) -> PPOSettings:
-    """The profile's PPO settings with another seed."""
-    return replace(profile.ppo, seed=seed)
 
 
 def prepare(profile: Profile, problems: Sequence[Problem]) -> list[Problem]:

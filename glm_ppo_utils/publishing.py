@@ -10,9 +10,9 @@ from glm_ppo_utils import __version__, atomic
 from glm_ppo_utils.errors import BadInput
 from glm_ppo_utils.problems import Problem, save_problems
 from glm_ppo_utils.problems.loading import records
+from glm_ppo_utils.saved_policy import ADAPTER, is_adapter, is_policy
 
 PROBLEMS = "problems.jsonl"
-ADAPTER = "adapter_config.json"  # also in chatglm/loading.py, which would import torch for --help
 
 MODEL_CARD = """\
 ---
@@ -88,7 +88,7 @@ def write_model_card(policy: Path, run: Path) -> Path:
     knobs = {name: value for name, value in settings.items() if name not in digests}
     base = _base_model(policy)
     text = MODEL_CARD.format(
-        library="peft" if (policy / ADAPTER).is_file() else "transformers",
+        library="peft" if is_adapter(policy) else "transformers",
         front=f"base_model: {base}\n" if base else "",
         version=__version__,
         base=f" It starts from `{base}`, whose licence applies." if base else "",
@@ -154,7 +154,7 @@ def push_to_hub(folder: Path, repository: str, private: bool = False) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.utils import HFValidationError
 
-    model = any((folder / name).is_file() for name in ("config.json", ADAPTER))
+    model = is_policy(folder)
     if not model and not (folder / PROBLEMS).is_file():
         raise BadInput(
             f"{folder} holds neither a policy nor {PROBLEMS}; give the folder policy/ of a run, or "

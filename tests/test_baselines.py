@@ -7,7 +7,7 @@ import torch
 from tiny import Word
 
 from glm_ppo_utils.base_model import pretraining
-from glm_ppo_utils.baselines import best_of, exact_counts, rejection_sampling
+from glm_ppo_utils.baselines import best_of, rejection_sampling
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer
 from glm_ppo_utils.rollout import respond
 from glm_ppo_utils.sft import SFTSettings
@@ -39,15 +39,6 @@ def test_best_of_is_the_mean_over_all_subsets_of_the_samples():
         )
     with pytest.raises(ValueError, match="best of 6 cannot be estimated from 5 samples"):
         best_of([1], 5, 6)
-
-
-def test_exact_counts_count_each_problem_on_its_own(base_policy, notes):
-    torch.manual_seed(0)
-    known = {notes[0].text, notes[2].text}
-    counts = exact_counts(
-        *base_policy, notes[:3], lambda prompts, **_: [float(p in known) for p in prompts], 4, 8
-    )
-    assert counts == [4, 0, 4]
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from glm_ppo_utils.errors import BadInput
+from glm_ppo_utils.saved_policy import ADAPTER, is_adapter
 
 from .compat import fit_generation
 from .configuration_chatglm import ChatGLMConfig
@@ -46,7 +47,6 @@ from .modeling_chatglm import ChatGLMForConditionalGeneration
 from .saving import accept_fixed_tokens, verify_checksums
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-ADAPTER = "adapter_config.json"
 
 
 def load_tokenizer(
@@ -112,7 +112,7 @@ def check_checkpoint(name_or_path: str | Path, revision: str | None = None) -> N
     """
     name, revision = resolve(name_or_path, revision)
     with one_line_errors(name):
-        if (Path(name) / ADAPTER).is_file():
+        if is_adapter(name):
             config, revision = _adapter_base(Path(name), revision)
             check_checkpoint(str(config.base_model_name_or_path), revision)
         else:
@@ -172,7 +172,7 @@ def load_policy(
     """
     name, revision = resolve(name_or_path, revision)
     dtype = _dtype(dtype)
-    if (Path(name) / ADAPTER).is_file():
+    if is_adapter(name):
         if lora is not None:
             raise BadInput(
                 f"{name} is a LoRA adapter already; leave lora out to train it on, or load its "
