@@ -44,6 +44,7 @@ def test_the_readmes_have_the_same_sections():
 def test_the_readmes_agree(place, part):
     english, chinese = sections(ENGLISH)[place], sections(CHINESE)[place]
     chinese = chinese.replace(f"]({ENGLISH})", f"]({CHINESE})")  # each links to the other
+    chinese = chinese.replace("](notebooks/zh/", "](notebooks/")  # each links to its own language
     assert part(english) == part(chinese)
 
 
