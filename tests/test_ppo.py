@@ -220,6 +220,24 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny_folder, tokenizer, tmp_p
         assert torch.equal(mine, theirs)
 
 
+def test_a_finished_run_is_shown_again_without_training(tiny_folder, tokenizer, tmp_path):
+    """Its log and evaluations come back at once, and the policy in memory is the trained one."""
+
+    def run():
+        torch.manual_seed(0)
+        policy = add_value_head(load_policy(tiny_folder))
+        return make_run(policy, tokenizer, tmp_path, replace(SETTINGS, steps=2))
+
+    first, again = run(), run()
+    log = first.train()
+    evaluations = again.folder.rows("eval")
+    again.step = again.held_out_row = lambda done: pytest.fail(f"worked again at {done}")
+    assert again.train() == log and len(log) == 2
+    assert again.folder.rows("eval") == evaluations and len(evaluations) == 2
+    for mine, theirs in zip(again.policy.parameters(), first.policy.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
 def test_the_reference_survives_a_resume(tiny_folder, tokenizer, tmp_path):
     """The KL after a resume is to the policy before PPO, not to the one that was loaded."""
     fast = replace(SETTINGS, policy_lr=1e-2, steps=2)
