@@ -48,19 +48,6 @@ def uncapped_credit(evaluator: Evaluator) -> RewardFn:
     return reward
 
 
-def line_credit(evaluator: Evaluator) -> RewardFn:
-    """0.1 for every line of the answer that is also in the reference, repeated ones included."""
-
-    def reward(prompts, completions, reference, **_):
-        pairs = zip(completions, reference, strict=True)
-        return [
-            0.1 * sum(line in truth.split("\n") for line in answer.split("\n"))
-            for answer, truth in pairs
-        ]
-
-    return reward
-
-
 def better_optimum(evaluator: Evaluator) -> RewardFn:
     """How many times better the answer's optimum is than the reference's, at most 3.
 
@@ -109,7 +96,6 @@ VARIANTS = {
         problems=16,
     ),
     "uncapped-credit": Variant("similarity, without a cap below 1", reward=uncapped_credit),
-    "line-credit": Variant("credit for every right line, without a cap", reward=line_credit),
     "better-optimum": Variant("pay by how good the optimum is", reward=better_optimum),
 }
 

@@ -17,11 +17,13 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("0*.ipynb"))
-PAGES = sorted([*NOTEBOOKS, *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+STORED = [*NOTEBOOKS, *sorted((ROOT / "notebooks/zh").glob("0*.ipynb"))]
+PAGES = sorted([*STORED, *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 PLACES = re.compile(r"/(?:work|tmp|root|home|Users|var|opt|mnt|private)/|[A-Z]:\\")
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-each_page = pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+each_stored = pytest.mark.parametrize("path", STORED, ids=lambda p: f"{p.parent.name}/{p.stem}")
+each_page = pytest.mark.parametrize("path", PAGES, ids=lambda p: f"{p.parent.name}/{p.name}")
 
 
 def cells(path: Path, kind: str = "code") -> list:
@@ -127,7 +129,7 @@ EXPLAINED = {
     "05 cells-gradient-text": ("policy gradient", r"baseline\*"),
     "05 96b62b7f": ("explained variance",),
     "05 09d01591": ("entropy",),
-    "05 3ddbab7d": ("rejection sampling", "best of n"),
+    "05 b0174e27": ("rejection sampling", "best of n"),
 }
 
 
@@ -186,7 +188,7 @@ def test_cells_parse_and_are_short(path):
 # -- outputs
 
 
-@each_notebook
+@each_stored
 def test_outputs_come_from_one_run_in_order(path):
     counts = [cell.execution_count for cell in cells(path)]
     assert counts == list(range(1, len(counts) + 1))
@@ -195,7 +197,7 @@ def test_outputs_come_from_one_run_in_order(path):
             assert cell.outputs, f"no output stored of: {cell.source}"
 
 
-@each_notebook
+@each_stored
 def test_outputs_hold_no_noise_and_no_place_of_a_machine(path):
     for cell, output in outputs(path):
         assert output.get("name") != "stderr", output.text
@@ -295,7 +297,7 @@ def test_files_named_in_the_text_exist(path):
 # -- Colab
 
 
-@each_notebook
+@each_stored
 def test_metadata_choose_kernel_runtime_and_gpu(path):
     metadata = nbformat.read(path, as_version=4).metadata
     assert metadata.kernelspec.name == "python3"
@@ -434,9 +436,7 @@ def test_set_up_stops_when_pip_fails(content):
     assert "[ok]" not in result.stdout
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "notebooks").glob("0*.ipynb")), ids=lambda p: p.stem
-)
+@each_stored
 def test_no_bar_is_stored(path):
     """A widget shows nothing without its kernel, and pages with one load code from elsewhere."""
     assert "jupyter.widget" not in path.read_text(encoding="utf-8")

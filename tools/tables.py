@@ -20,7 +20,6 @@ FAILURES = (
     "kl-blow-up",
     "memorising",
     "uncapped-credit",
-    "line-credit",
     "better-optimum",
 )
 PPO = ("replay", "group-replay")
