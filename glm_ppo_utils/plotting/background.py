@@ -83,11 +83,11 @@ def ppo_step() -> Figure:
     figure, ax = _canvas((13, 5.4), (-0.5, 4.5), (0.1, 3.45))
     for x, y, text, colour in (
         (0, 2, "policy writes\nan answer", POLICY),
-        (1.3, 3, "judge scores the\nfinished answer", REWARD),
+        (1.3, 3, "judge (our evaluator)\nscores the answer", REWARD),
         (1.3, 2, "reference model:\nKL of each token", REFERENCE),
-        (1.3, 1, "value head guesses\nthe reward to come", VALUE),
+        (1.3, 1, "baseline: value head,\nor mean of a group", VALUE),
         (2.65, 2.5, "reward of a token:\nscore at the end,\nminus β · KL", KL),
-        (4, 2, "advantage: more\nthan was guessed?", "white"),
+        (4, 2, "advantage: more\nthan the baseline?", "white"),
         (2.65, 1, "clipped policy loss\nand value loss", "white"),
     ):
         _box(ax, x, y, text, colour)
