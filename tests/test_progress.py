@@ -99,11 +99,3 @@ def test_run_in_a_terminal_names_the_running_cell(tmp_path):
         timeout=120,
     )
     assert done.returncode == 0
-
-
-def test_run_stops_at_the_cell_that_fails(tmp_path):
-    bad, never = notebook(tmp_path / "a.ipynb", "1 / 0"), notebook(tmp_path / "b.ipynb", "1")
-    done = run_notebooks("--out", tmp_path / "out", bad, never)
-    assert done.returncode == 1
-    assert f"{bad}:" in done.stderr and "ZeroDivisionError" in done.stderr
-    assert not (tmp_path / "out").exists()
