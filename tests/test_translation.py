@@ -177,6 +177,11 @@ def test_blocks_stand_in_the_notebooks_order(folder, capsys):
     assert "order" in capsys.readouterr().err
 
 
+def test_links_lead_to_the_english_notebook_where_there_is_no_chinese_one(folder):
+    text = "[一](01_a.ipynb#x) [二](02_b.ipynb) [果](../../RESULTS.md)"
+    assert translate.to_sisters(text) == text.replace("02_b", "../02_b")
+
+
 def test_outputs_are_kept_as_long_as_the_code_is_the_same(folder):
     path = folder / "01_a.ipynb"
     notebook = read(path)

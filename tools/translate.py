@@ -72,6 +72,15 @@ def complaints(english: dict[str, str], blocks: dict[str, Block]) -> list[str]:
     ]
 
 
+def to_sisters(text: str) -> str:
+    """The text with its links to notebooks that are not translated leading to the English ones."""
+
+    def link(found: re.Match) -> str:
+        return found[0] if (FOLDER / f"{found[1]}.md").exists() else f"](../{found[1]}.ipynb"
+
+    return re.sub(r"\]\((0\w+)\.ipynb", link, text)
+
+
 def translated(
     notebook: NotebookNode, blocks: dict[str, Block], name: str, old: NotebookNode | None = None
 ) -> NotebookNode:
@@ -89,7 +98,8 @@ def translated(
                 cell.metadata["alt"] = text
         elif text:
             link = f"| **在 Colab 中打开** | {write_setup_cells.colab_link(name, 'zh')} |"
-            cell.source = re.sub(r"^\| \*\*在 Colab 中打开\*\* \|.*$", link, text, flags=re.M)
+            text = re.sub(r"^\| \*\*在 Colab 中打开\*\* \|.*$", link, text, flags=re.M)
+            cell.source = to_sisters(text)
     return result
 
 
