@@ -58,7 +58,7 @@ notebooks: $(READY) $(OVERLAYS) ## execute all notebooks and store their outputs
 
 tables: $(READY) ## rewrite the tables and figures of the READMEs and RESULTS.md from the CSV files in notebooks/runs
 	$(BIN)/cog -r -I tools README.md README.zh-CN.md RESULTS.md
-	$(BIN)/python tools/tables.py
+	PYTHONPATH=tools $(BIN)/python -c "import tables; tables.figures()"
 
 site: $(SITE) ## README and the stored notebooks as HTML in build/site; fails on a broken link
 	$(BIN)/sphinx-build -W --keep-going -q -c tools/site . build/site

@@ -46,7 +46,6 @@ from glm_ppo_utils.evaluator.optimum import NOT_COMPARED
 from glm_ppo_utils.pipeline import (
     ROOT,
     heldout_problems,
-    is_checkpoint,
     ppo_policy,
     prepare,
     runs_dir,
@@ -57,6 +56,7 @@ from glm_ppo_utils.ppo import PPORun
 from glm_ppo_utils.problems import Problem, generate
 from glm_ppo_utils.profiles import get_profile
 from glm_ppo_utils.rollout import EXACT, RewardFn, call_reward, respond
+from glm_ppo_utils.saved_policy import is_policy
 from glm_ppo_utils.sft import train_sft
 
 STARTS = {"few": (300, 300), "rare": (12, 15)}  # demonstrations, and steps of SFT
@@ -80,7 +80,7 @@ def start_policy(profile, args) -> Path:
     """Folder of the policy after SFT on clean demonstrations, trained now if it is missing."""
     count, steps = args.demonstrations, args.sft_steps
     folder = runs_dir(profile) / "why-rl" / f"sft-{count}-{steps}-seed{args.seed}"
-    if not is_checkpoint(folder / "policy"):
+    if not is_policy(folder / "policy"):
         short = replace(profile, sft=replace(profile.sft, steps=steps))
         pairs = [(p.text, p.reference) for p in demonstrations(profile, args)]
         train_sft_policy(short, args.seed, False, folder, pairs)

@@ -4,7 +4,6 @@ Each function returns a table in Markdown; cog writes it between the marks in th
 
     cog -r -I tools README.md README.zh-CN.md RESULTS.md          # bring the tables up to date
     cog --check --diff -I tools README.md README.zh-CN.md RESULTS.md
-    python tools/tables.py                                        # draw the figures again
 """
 
 from collections.abc import Iterable, Sequence
@@ -205,7 +204,3 @@ def figures() -> None:
     """Draw the figures of the front page."""
     plotting.swap().savefig(RUNS / "swap.png")
     plotting.why_rl(read("why_rl"), read("why_rl_curve")).savefig(RUNS / "why_rl.png")
-
-
-if __name__ == "__main__":
-    figures()
