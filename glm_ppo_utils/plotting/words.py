@@ -59,6 +59,7 @@ CHINESE = {
     "Calibration": "校准",
     "rated at least as high as the reference (%)": "得分不低于参考答案的比例（%）",
     "Wrong answers the reward model likes": "奖励模型偏爱的错误回答",
+    " # %": " #%",
     "dropped constraint": "漏掉约束",
     "missing integrality": "缺少整数性",
     "wrong sense": "方向错误",
