@@ -49,14 +49,16 @@ def why_rl(runs: pd.DataFrame, curve: pd.DataFrame) -> Figure:
     runs, curve = (
         frame[(frame["grader"] == "evaluator") & (frame["set"] == "-")] for frame in (runs, curve)
     )
-    ends = runs.set_index(["start", "method"])["sampled_exact"]
+    ends = runs.set_index(["start", "method"])["sampled_exact"].sort_index()
     total = runs["answers"].max()
     for ax, start in zip(axes, ("few", "rare"), strict=True):
         for method, (label, colour, mark) in METHODS.items():
             points = curve[(curve["start"] == start) & (curve["method"] == method)]
+            if points.empty:
+                continue
             rates = points.pivot(index="after", columns="seed", values="exact").dropna()
             rounds = method == "rejection"
-            rates = _until(rates, total) if rounds else rates.rolling(5, min_periods=1).mean()
+            rates = _until(rates, total) if rounds else rates.rolling(5, 1, center=True).mean()
             how: dict[str, Any] = {"drawstyle": "steps-post"} if rounds else {}
             ax.plot(rates.mean(axis=1), color=colour, label=label, **how)
             band = {"step": "post"} if rounds else {}
