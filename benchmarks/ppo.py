@@ -190,7 +190,7 @@ def main() -> None:
     profile = get_profile("tiny")
     folder = args.policy or sft_policy(profile, progress=False)
     problems = training_problems(profile)
-    settings = replace(profile.ppo, eval_every=0, value_warmup=0)
+    settings = replace(profile.ppo, eval_every=0, value_warmup=0, replay=0)
     needs: list[pd.DataFrame] = []
     rows = [measure(m, args.steps, settings, problems, folder, needs) for m in args.models]
     table = pd.DataFrame(chain(*rows))
