@@ -36,7 +36,9 @@ def table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
 
 
 def spread(values: pd.Series, digits: int = 2) -> str:
-    """Mean ± standard deviation over seeds."""
+    """Mean ± standard deviation over seeds; of one seed only the value."""
+    if len(values) == 1:
+        return f"{values.iloc[0]:.{digits}f}"
     return f"{values.mean():.{digits}f} ± {values.std():.{digits}f}"
 
 
@@ -140,10 +142,7 @@ def graders() -> str:
             [
                 *key,
                 len(group),
-                *(
-                    spread(group[c]) if len(group) > 1 else f"{group[c].iloc[0]:.2f}"
-                    for c in ("sampled_exact", "greedy_exact", "only_optimum")
-                ),
+                *(spread(group[c]) for c in ("sampled_exact", "greedy_exact", "only_optimum")),
             ]
             for key, group in rows.groupby(["grader", "method"])
         ],
