@@ -151,6 +151,29 @@ def test_an_upper_bound_beyond_the_exact_size(monkeypatch):
     assert sum(e == b for e, b in near) >= 0.9 * len(near)
 
 
+def test_one_edit_seen_by_names_is_what_the_search_finds(monkeypatch):
+    random = Random(12)
+    pairs = [relatives(random, 2) for _ in range(150)]
+    for p, q in (
+        ("max x - y st x + y <= 4", "min x - y st x + y <= 4"),
+        ("max x + y st 4 x + 2 y <= 0", "max x + y st x + 2 y <= 0"),
+        ("max x + 2 y st 3 x <= 0", "max x + 2 y st 4 x <= 0"),
+        ("max x + 2 y st 2 x + 3 y <= 6", "max x + 2 y st 2 x + 3 y >= 6"),
+        ("max x + 2 y + 1 st x + y <= 6", "max 2 y + x + 2 st y + x <= 6"),
+    ):
+        pairs.append([parse_lp(text.replace(" st ", "\nst\n")) for text in (p, q)])
+    quick = [match(p, q) for p, q in pairs]
+    seen = [graph.match_names(p, q) is not None for p, q in pairs]
+    assert 50 < sum(seen) < len(pairs)
+    monkeypatch.setattr(graph, "match_names", lambda p, q: None)
+    for matching, (p, q) in zip(quick, pairs, strict=True):
+        searched = match(p, q)
+        assert matching.distance == searched.distance
+        assert matching.negated == searched.negated
+        for name in ("columns", "rows", "scales"):
+            assert np.array_equal(getattr(matching, name), getattr(searched, name)), name
+
+
 def test_differences_add_up_to_the_distance():
     random = Random(11)
     for k in range(60):
