@@ -13,9 +13,9 @@ from .words import localised
 def sft_loss(log: Sequence[dict]) -> Figure:
     """Left: training and held-out loss of SFT by step. Right: exact rates on the way."""
     figure, (ax, rates) = plt.subplots(1, 2, figsize=(13, 4), layout="constrained")
-    ax.plot(by_step(log, "loss"), color=POLICY, label="training (demonstrations with errors)")
+    ax.plot(by_step(log, "loss"), color=POLICY, label="training")
     held = by_step(log, "eval_loss")
-    ax.plot(held, color="black", marker="o", label="held-out (correct answers)")
+    ax.plot(held, color="black", marker="o", label="held-out")
     ax.set(xlabel="SFT step", ylabel="loss (nats per answer token)", yscale="log")
     ax.set_title("SFT: loss on the answer's tokens")
     ax.legend()
