@@ -410,10 +410,11 @@ def test_a_full_disk_is_a_clear_error_and_the_run_goes_on_afterwards(
     assert without_seconds(resumed.log()) == without_seconds(whole.log())
 
 
-def test_the_run_of_an_older_version_is_refused(policy, tokenizer, tmp_path):
-    """Its rewards were not normalised, so the rest of it would be another run."""
+@pytest.mark.parametrize("later", [{}, {"scale": {}, "replay": {"ids": []}}])
+def test_the_run_of_an_older_version_is_refused(policy, tokenizer, tmp_path, later):
+    """It learnt from other rewards, or replayed otherwise: the rest would be another run."""
     run = make_run(policy, tokenizer, tmp_path, replace(SETTINGS, eval_every=0))
-    run.folder.checkpoints.save(1, {"parameters": {}, "optimizer": {}, "kl_coef": 0.05})
+    run.folder.checkpoints.save(1, {"parameters": {}, "optimizer": {}, "kl_coef": 0.05} | later)
     with pytest.raises(ValueError, match="an older version, which did not .* another out_dir"):
         run.train()
 

@@ -375,9 +375,9 @@ class PPORun:
         self.scale, self.replay = RewardScale(), Replay(self.settings)
         if state is None:
             return
-        if "scale" not in state:
+        if "scale" not in state or "surprises" not in state.get("replay", ()):
             raise BadInput(
-                f"{self.out_dir} holds a run of an older version, which did not normalise rewards; "
+                f"{self.out_dir} holds a run of an older version, which did not learn in this way; "
                 "take another out_dir to start afresh"
             )
         own = self._learning()

@@ -19,7 +19,7 @@ __all__ = [
     "prompt_text",
     "save_problems",
     "split_of",
-    "to_record",
     "spoil",
+    "to_record",
     "worsen",
 ]
