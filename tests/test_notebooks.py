@@ -182,7 +182,8 @@ def test_notebook_03_needs_few_files_of_the_package():
 def test_cells_parse_and_are_short(path):
     for cell in cells(path):
         ast.parse(TransformerManager().transform_cell(cell.source))
-        assert len(cell.source.splitlines()) <= 30, cell.source
+        longest = 30 if "setup" in tags(cell) else 12
+        assert len(cell.source.splitlines()) <= longest, cell.source
 
 
 # -- outputs

@@ -43,6 +43,8 @@ FIGURES = {
     "rlhf_steps": (),
     "swap": (),
     "ppo_step": (),
+    "grading": (),
+    "replay": (),
     "annotators": (pd.DataFrame({a.name: [1.0, 2.0] for a in ANNOTATORS}),),
     "common_scale": ([0, -1], [0.5, -0.5], [[0.4, -0.4]]),
     "calibration": (

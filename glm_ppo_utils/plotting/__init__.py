@@ -1,16 +1,14 @@
-"""Every figure of the series: one file for each notebook, and the style that they share."""
+"""Every figure of the series: a file for each notebook, one for diagrams, and the common style."""
 
 from .background import (
     annotators,
     calibration,
     clipped_objective,
     common_scale,
-    ppo_step,
-    rlhf_steps,
     rollout_by_token,
-    swap,
     token_credit,
 )
+from .diagrams import grading, ppo_step, replay, rlhf_steps, swap
 from .evaluator import (
     blind_spots,
     credit,
@@ -32,12 +30,14 @@ __all__ = [
     "clipped_objective",
     "common_scale",
     "credit",
+    "grading",
     "marked_parts",
     "model_graphs",
     "over_kl",
     "ppo_curves",
     "ppo_step",
     "recorded_run",
+    "replay",
     "rlhf_steps",
     "rollout_by_token",
     "score_distribution",

@@ -38,6 +38,27 @@ CHINESE = {
     "advantage: more\nthan the baseline?": "优势：\n比基线多吗？",
     "clipped policy loss\nand value loss": "截断的策略损失\n和价值损失",
     "gradient step; next batch": "梯度更新；下一批",
+    "a legal LP?": "合法的 LP 吗？",
+    "canonical form:\nscaled, no repeats,\nno helper variables": (
+        "规范形：\n缩放、去重、\n消去辅助变量"
+    ),
+    "equal to the\nreference's?": "与参考答案\n的相同吗？",
+    "same optimum, and\nproved to be the\nsame program?": (
+        "最优值相同，\n且能证明是\n同一个规划吗？"
+    ),
+    "reward 0": "奖励 0",
+    "exact: reward 1": "完全正确：奖励 1",
+    "0.05 + similarity,\nat most 0.6": "0.05 + 相似度部分，\n最多 0.6",
+    "yes": "是",
+    "no": "否",
+    "PPO step: sample,\ngrade, update": "PPO 一步：\n采样、打分、更新",
+    "store: each answer\nwith its surprise,\n−log p(answer)": (
+        "存下每个回答\n和它的意外程度\n−log p(回答)"
+    ),
+    "draw a few: the more\nsurprising, the\nmore often": "抽几个：\n越意外，\n抽到的机会越大",
+    "supervised update\non these answers": "用这些回答\n做监督更新",
+    "exact ones": "完全正确的",
+    "new surprise": "新的意外程度",
     "Raw grades disagree": "原始分数不一致",
     "grade (log axis)": "分数（对数坐标）",
     "Rankings agree": "排名一致",
