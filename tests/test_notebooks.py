@@ -124,7 +124,7 @@ EXPLAINED = {
     "02 e6a9f96e": ("nats", "temperature", "\\*exact\\*"),
     "03 4ecb22c7": ("optimum", "infeasible", "unbounded"),
     "03 39da3a84": (r"\bgraph\b",),
-    "03 1735021d": ("canonical", "certified", "similarity", "the \\*\\*cap"),
+    "03 ed5c3b49": ("canonical", "certified", "similarity", "the \\*\\*cap"),
     "03 eb5133c6": ("farm",),
     "05 cells-gradient-text": ("policy gradient", r"baseline\*"),
     "05 96b62b7f": ("explained variance",),
