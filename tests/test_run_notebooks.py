@@ -49,20 +49,23 @@ def gone(process: Path) -> bool:
     return False
 
 
-def test_two_run_side_by_side_and_05_after_02(tmp_path):
+def test_two_run_side_by_side_and_05_after_02_and_zh_02_beside_it(tmp_path):
     first = notebook(tmp_path / "n", "01.ipynb", "here('one')", "wait_for('two')")
     second = notebook(tmp_path / "n", "02.ipynb", "wait_for('one')", "here('two')", "here('done')")
-    last = notebook(tmp_path / "n", "05.ipynb", "print(Path(FOLDER, 'done').exists())")
+    last = notebook(
+        tmp_path / "n", "05.ipynb", "print(Path(FOLDER, 'done').exists())", "wait_for('again')"
+    )
+    again = notebook(tmp_path / "zh", "02.ipynb", "here('again')")
     before = last.read_bytes()
     chinese = notebook(tmp_path / "zh", "05.ipynb", "print(os.environ['GLM_PPO_LANGUAGE'])")
-    arguments = ["--jobs", 2, "--out", tmp_path / "out", first, second, last, chinese]
+    arguments = ["--jobs", 2, "--out", tmp_path / "out", first, second, last, again, chinese]
     done = subprocess.run(command(*arguments), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert last.read_bytes() == before
-    for name, said in (("05", "True"), ("zh/05", "zh")):
+    for name, said, cells in (("05", "True", 3), ("zh/05", "zh", 2)):
         stored = nbformat.read(tmp_path / "out" / f"{name}.ipynb", 4)
         assert stored.cells[1].outputs[0].text == f"{said}\n"
-        assert re.search(rf"^{name} +2/2 ", done.stdout, re.MULTILINE)
+        assert re.search(rf"^{name} +{cells}/{cells} ", done.stdout, re.MULTILINE)
 
 
 def test_an_error_stops_the_other(tmp_path):

@@ -31,9 +31,13 @@ os.environ["TQDM_DISABLE"] = "1"
 
 
 def tracks(notebooks: list[Path], jobs: int) -> list[list[Path]]:
-    """Which notebooks run one after the other; the lists run side by side."""
-    train = [path for path in notebooks if path.name.startswith(TRAINING)]
-    others = [path for path in notebooks if path not in train]
+    """Which notebooks run one after the other; the lists run side by side.
+
+    zh/02 finds what 02 has stored, and closes the list of the others, which is the shorter one.
+    """
+    again = [p for p in notebooks if p.parent.name == "zh" and p.name.startswith("02")]
+    train = [p for p in notebooks if p.name.startswith(TRAINING) and p not in again]
+    others = [p for p in notebooks if p not in train + again] + again
     return [track for track in (train, others) if track] if jobs > 1 else [notebooks]
 
 
