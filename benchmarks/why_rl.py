@@ -18,7 +18,7 @@ The grader is the evaluator, or ``binary``: 1 for an exact answer and 0 for any 
 ``optimum``, which knows only the optimum of each problem.
 
 Appends a row per run to ``why_rl.csv`` and the exact rate of what was sampled to
-``why_rl_curve.csv``, in ``build/runs`` or ``--out``; for the grader ``optimum`` also an answer that
+``why_rl_curve.csv``, in ``build/runs`` or ``--out``; with ``optimum`` and seed 0 also an answer that
 it overpays, in a text file. A run that has its row is not repeated, and an interrupted one is
 resumed. ``--set replay=9`` changes a knob of PPO.
 """
@@ -244,7 +244,7 @@ def main() -> None:
         args.out / "why_rl_curve.csv",
         [{**key, "after": 0, "exact": 0, "reward": None, "kl": None} | point for point in curve],
     )
-    if args.grader == "optimum" and found:
+    if args.grader == "optimum" and args.seed == 0 and found:
         atomic.write_text(args.out / f"why_rl-{args.start}-optimum.txt", found)
     append(table, [{**key, **row, **made, "date": date.today()}])
     print({**key, **row}, flush=True)
