@@ -71,6 +71,25 @@ def test_corresponding_vertices_stand_at_the_same_height():
     plt.close(figure)
 
 
+DIAGRAMS = ("rlhf_steps", "swap", "ppo_step", "grading", "replay")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("name", DIAGRAMS)
+def test_words_stay_inside_their_boxes(name, language, monkeypatch):
+    """With four pixels to spare on each side, and none in a box of another."""
+    monkeypatch.setenv("GLM_PPO_LANGUAGE", language)
+    figure = getattr(plotting, name)()
+    figure.draw_without_rendering()
+    boxes = [patch.get_window_extent() for patch in figure.axes[0].patches]
+    for text in (text for text in figure.axes[0].texts if text.get_text()):
+        said = text.get_window_extent()
+        for box in (box for box in boxes if box.overlaps(said)):
+            assert box.x0 + 4 <= said.x0 and said.x1 <= box.x1 - 4, text.get_text()
+            assert box.y0 + 1 <= said.y0 and said.y1 <= box.y1 - 1, text.get_text()
+    plt.close(figure)
+
+
 def test_credit_falls_on_the_terms_in_which_answers_differ():
     """What both have in the same place cancels out."""
     wrong = REFERENCE.replace("2 chairs + tables", "9 chairs + tables")

@@ -47,7 +47,7 @@ def common_scale(
     """
     centre = sum(quality) / len(quality)
     x = [q - centre for q in quality]
-    figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, ax = plt.subplots(figsize=(7.4, 4.5), layout="constrained")
     # As in `annotators`: no colour of a role.
     ax.plot(x, x, color=REFERENCE, linewidth=1, label="truth")
     for row in elo:
@@ -86,6 +86,7 @@ def calibration(curves: dict[str, tuple], mistakes: pd.Series) -> Figure:
     return localised(figure)
 
 
+_ON_WHITE = dict(facecolor="white", edgecolor="none", alpha=0.8, pad=1)
 # Of PPO's objective, by the sign of the advantage: what a token does left of the band of ratios
 # that clipping leaves alone, inside it, and right of it; and where the words stand.
 _CASES = {
@@ -139,7 +140,7 @@ def clipped_objective(
                 height = (22 + 11 * i) * (1 if i % 2 == 0 else -1)  # neighbours stay apart
                 offset = dict(xytext=(0, height), textcoords="offset points")
                 line = dict(arrowstyle="-", color=REWARD)
-                look = dict(ha="center", va="center", color=REWARD)
+                look = dict(ha="center", va="center", color=REWARD, bbox=_ON_WHITE)
                 ax.annotate(word, place, **offset, **look, arrowprops=line)
     axes[0].legend(loc="upper left")
     return localised(figure)
@@ -202,7 +203,7 @@ def token_credit(answers: Sequence[str], rewards: Sequence[float], shown: Sequen
             box = dict(facecolor=colour, edgecolor="none", pad=2)
             ax.text(column, -row, term, bbox=box, **look)
             if abs(push) > 0.005:
-                ax.text(column, -row - 0.45, f"{push:+.2f}", fontsize=10, va="center")
+                ax.text(column, -row - 0.45, f"{push:+.2f}", fontsize=11, va="center")
             column += len(term) + 2
         title = f"answer {i}: reward {rewards[i]:.2f}, advantage of every token"
         ax.set(title=f"{title} {rewards[i] - mean:+.2f}", xlim=(-1, 52), ylim=(-7, 0.6))

@@ -14,10 +14,10 @@ from .words import localised
 # Each step of RLHF: its title, and three boxes with their colours.
 _STEPS = (
     (
-        "1  supervised\n    fine-tuning",
+        "1  supervised fine-tuning",
         ("demonstrations\nproblem → answer", "white"),
-        ("imitate:\nloss on answer tokens", "white"),
-        ("SFT policy, kept as\nreference model", REFERENCE),
+        ("imitate: loss on\nanswer tokens", "white"),
+        ("SFT policy,\nkept as\nreference model", REFERENCE),
     ),
     (
         "2  a reward model",
@@ -29,119 +29,121 @@ _STEPS = (
         "3  PPO",
         ("policy writes\nan answer", POLICY),
         ("reward − β · KL", KL),
-        ("minus value head's\nguess: update", VALUE),
+        ("minus value\nhead's guess:\nupdate", VALUE),
     ),
 )
 
 
 def rlhf_steps() -> Figure:
     """The three steps of RLHF as boxes and arrows, coloured by role as in every later figure."""
-    figure, ax = _canvas((13, 6), (-1.35, 2.85), (0.32, 3.4))
-    for y, (title, *boxes) in zip((3, 2, 1), _STEPS, strict=True):
-        ax.text(-1.3, y, title, ha="left", va="center", fontsize=15, fontweight="bold")
+    figure, ax = _canvas((-0.45, 2.65), (0.3, 4.3))
+    for y, (title, *boxes) in zip((3.6, 2.3, 1), _STEPS, strict=True):
+        ax.text(-0.4, y + 0.48, title, ha="left", va="center", fontsize=15, fontweight="bold")
         for x, (text, colour) in enumerate(boxes):
             _box(ax, x, y, text, colour)
         _arrow(ax, (0.4, y), (0.6, y))
         _arrow(ax, (1.4, y), (1.6, y))
-    around = ((2.4, 3), (2.75, 3), (2.75, 0.42), (-0.15, 0.42), (-0.15, 0.69))
+    around = ((2.4, 3.6), (2.55, 3.6), (2.55, 0.4), (-0.15, 0.4), (-0.15, 0.7))
     _arrow(ax, *around, text="starts from, stays near")
-    _arrow(ax, (2, 1.69), (2, 1.5), (1, 1.5), (1, 1.31), text="scores each answer")
-    _arrow(ax, (1.85, 0.69), (1.85, 0.56), (0.15, 0.56), (0.15, 0.69), text="better policy")
+    _arrow(ax, (2, 2), (2, 1.65), (1, 1.65), (1, 1.3), text="scores each answer")
+    _arrow(ax, (1.85, 0.7), (1.85, 0.57), (0.15, 0.57), (0.15, 0.7), text="better policy")
     return localised(figure)
 
 
 def swap() -> Figure:
     """The reward model goes out, the evaluator comes in; policy and PPO stay."""
-    figure, ax = _canvas((13, 4.8), (-0.5, 4.5), (0.1, 3))
+    figure, ax = _canvas((-0.45, 3.75), (0.1, 2.85))
     for x, y, text, colour in (
         (0, 1.5, "policy writes\nan answer", POLICY),
-        (1.4, 0.9, "a reference LP\nfor each problem", "white"),
-        (2.7, 0.9, "evaluator: parse,\nsolve, compare", REWARD),
-        (4, 1.5, "PPO step", VALUE),
+        (1.1, 0.9, "a reference\nLP for each\nproblem", "white"),
+        (2.1, 0.9, "evaluator:\nparse, solve,\ncompare", REWARD),
+        (3.3, 1.5, "PPO step", "white"),
     ):
         _box(ax, x, y, text, colour)
-    _box(ax, 1.4, 2.1, "people compare\nmany pairs", "white", out=True)
-    _box(ax, 2.7, 2.1, "reward model\n(trained)", "white", out=True)
-    _arrow(ax, (1.8, 2.1), (2.3, 2.1), out=True)
-    _arrow(ax, (0, 1.8), (0, 2.65), (2.7, 2.65), (2.7, 2.4), out=True)
-    _arrow(ax, (3.1, 2.1), (3.85, 2.1), (3.85, 1.8), out=True)
-    _arrow(ax, (1.8, 0.9), (2.3, 0.9))
-    _arrow(ax, (0.4, 1.5), (2.5, 1.5), (2.5, 1.2), text="answer")
-    _arrow(ax, (3.1, 0.9), (3.85, 0.9), (3.85, 1.2), text="score, 0 to 1")
-    _arrow(ax, (4.15, 1.2), (4.15, 0.3), (0, 0.3), (0, 1.2), text="better policy")
-    ax.plot([2.2, 3.2], [1.75, 2.45], color=REWARD, linewidth=5, alpha=0.7)
-    ax.plot([2.2, 3.2], [2.45, 1.75], color=REWARD, linewidth=5, alpha=0.7)
+    _box(ax, 1.1, 2.1, "people\ncompare\nmany pairs", "white", out=True)
+    _box(ax, 2.1, 2.1, "reward model\n(trained)", "white", out=True)
+    _arrow(ax, (1.5, 2.1), (1.7, 2.1), out=True)
+    _arrow(ax, (0, 1.8), (0, 2.65), (2.1, 2.65), (2.1, 2.4), out=True)
+    _arrow(ax, (2.5, 2.1), (3.15, 2.1), (3.15, 1.8), out=True)
+    _arrow(ax, (1.5, 0.9), (1.7, 0.9))
+    _arrow(ax, (0.4, 1.5), (1.95, 1.5), (1.95, 1.2), text="answer")
+    _arrow(ax, (2.5, 0.9), (3.15, 0.9), (3.15, 1.2), text="score,\n0 to 1")
+    _arrow(ax, (3.45, 1.2), (3.45, 0.3), (0, 0.3), (0, 1.2), text="better policy")
+    for low, high in ((1.78, 2.42), (2.42, 1.78)):
+        ax.plot([1.66, 2.54], [low, high], color=REWARD, linewidth=5, alpha=0.7)
     return localised(figure)
 
 
 def ppo_step() -> Figure:
     """One PPO step: what is computed from what, and what is updated at its end."""
-    figure, ax = _canvas((13, 5.4), (-0.5, 4.5), (0.1, 3.45))
+    figure, ax = _canvas((-0.45, 3.75), (0.15, 3.4))
     for x, y, text, colour in (
         (0, 2, "policy writes\nan answer", POLICY),
-        (1.3, 3, "judge (our evaluator)\nscores the answer", REWARD),
-        (1.3, 2, "reference model:\nKL of each token", REFERENCE),
-        (1.3, 1, "baseline: value head,\nor mean of a group", VALUE),
-        (2.65, 2.5, "reward of a token:\nscore at the end,\nminus β · KL", KL),
-        (4, 2, "advantage: more\nthan the baseline?", "white"),
-        (2.65, 1, "clipped policy loss\nand value loss", "white"),
+        (1.15, 3, "judge (our\nevaluator)\nscores it", REWARD),
+        (1.15, 2, "reference\nmodel: KL of\neach token", REFERENCE),
+        (1.15, 1, "baseline:\nvalue head, or\ngroup mean", VALUE),
+        (2.25, 2.5, "token reward:\n−β · KL, plus\nscore at end", KL),
+        (3.3, 2, "advantage:\nmore than the\nbaseline?", "white"),
+        (2.25, 1, "clipped policy\nloss and\nvalue loss", "white"),
     ):
         _box(ax, x, y, text, colour)
     for y in (1, 2, 3):
-        _arrow(ax, (0.4, 2), (0.65, 2), (0.65, y), (0.9, y))
+        _arrow(ax, (0.4, 2), (0.57, 2), (0.57, y), (0.75, y))
     for y in (2, 3):
-        _arrow(ax, (1.7, y), (1.95, y), (1.95, 2.5), (2.25, 2.5))
-    _arrow(ax, (3.05, 2.5), (4, 2.5), (4, 2.3))
-    _arrow(ax, (1.3, 1.3), (1.3, 1.5), (3.4, 1.5), (3.4, 1.9), (3.6, 1.9))
-    _arrow(ax, (4, 1.7), (4, 1), (3.05, 1))
-    _arrow(ax, (2.65, 0.7), (2.65, 0.3), (0, 0.3), (0, 1.7), text="gradient step; next batch")
+        _arrow(ax, (1.55, y), (1.68, y), (1.68, 2.5), (1.85, 2.5))
+    _arrow(ax, (2.65, 2.5), (3.3, 2.5), (3.3, 2.3))
+    _arrow(ax, (1.15, 1.3), (1.15, 1.5), (2.78, 1.5), (2.78, 1.9), (2.9, 1.9))
+    _arrow(ax, (3.3, 1.7), (3.3, 1), (2.65, 1))
+    _arrow(ax, (2.25, 0.7), (2.25, 0.3), (0, 0.3), (0, 1.7), text="gradient step; next batch")
     return localised(figure)
 
 
 def grading() -> Figure:
     """How the evaluator decides what an answer earns."""
-    figure, ax = _canvas((13, 4.2), (-0.5, 4.9), (0.55, 3))
+    figure, ax = _canvas((-0.45, 2.45), (0.6, 3.95))
     for x, y, text, colour in (
-        (0, 2.5, "answer", POLICY),
-        (1.1, 2.5, "a legal LP?", "white"),
-        (2.2, 2.5, "canonical form:\nscaled, no repeats,\nno helper variables", "white"),
-        (3.3, 2.5, "equal to the\nreference's?", "white"),
-        (4.4, 2.5, "same optimum, and\nproved to be the\nsame program?", "white"),
-        (1.1, 1, "reward 0", REWARD),
-        (3.3, 1, "exact: reward 1", REWARD),
-        (4.4, 1, "0.05 + similarity,\nat most 0.6", REWARD),
+        (0, 3.6, "answer", POLICY),
+        (1, 3.6, "a legal LP?", "white"),
+        (2, 3.6, "canonical form:\nscaled, no repeats,\nno helper variables", "white"),
+        (0, 2.3, "reward 0", REWARD),
+        (1, 2.3, "same optimum, and\nproved to be the\nsame program?", "white"),
+        (2, 2.3, "equal to the\nreference's?", "white"),
+        (1, 1, "0.05 + similarity,\nat most 0.6", REWARD),
+        (2, 1, "exact: reward 1", EXACT),
     ):
         _box(ax, x, y, text, colour)
-    for x, text in ((0, ""), (1.1, "yes"), (2.2, ""), (3.3, "no")):
-        _arrow(ax, (x + 0.4, 2.5), (x + 0.7, 2.5), text=text)
-    for x, text in ((1.1, "no"), (3.2, "yes"), (4.5, "no")):
-        _arrow(ax, (x, 2.2), (x, 1.3), text=text)
-    _arrow(ax, (4.2, 2.2), (4.2, 1.75), (3.5, 1.75), (3.5, 1.3), text="yes")
+    _arrow(ax, (0.4, 3.6), (0.6, 3.6))
+    _arrow(ax, (1.4, 3.6), (1.6, 3.6), text="yes")
+    _arrow(ax, (1, 3.3), (1, 2.95), (0, 2.95), (0, 2.6), text="no")
+    _arrow(ax, (2, 3.3), (2, 2.6))
+    _arrow(ax, (1.6, 2.3), (1.4, 2.3), text="no")
+    _arrow(ax, (2.1, 2), (2.1, 1.3), text="yes")
+    _arrow(ax, (1.2, 2), (1.2, 1.65), (1.85, 1.65), (1.85, 1.3), text="yes")
+    _arrow(ax, (0.9, 2), (0.9, 1.3), text="no")
     return localised(figure)
 
 
 def replay() -> Figure:
     """What replay adds to a PPO step."""
-    figure, ax = _canvas((13, 4), (-0.5, 4.5), (0.55, 2.85))
+    figure, ax = _canvas((-0.45, 2.75), (0.6, 2.75))
     for x, y, text, colour in (
-        (0, 2.4, "PPO step: sample,\ngrade, update", POLICY),
-        (2, 2.4, "store: each answer\nwith its surprise,\n−log p(answer)", EXACT),
-        (4, 2.4, "draw a few: the more\nsurprising, the\nmore often", "white"),
-        (2, 1, "supervised update\non these answers", "white"),
+        (0, 2.3, "PPO step: sample,\ngrade, update", POLICY),
+        (1.15, 2.3, "store: answer and\nits surprise,\n−log p(answer)", EXACT),
+        (2.3, 2.3, "draw a few: the\nmore surprising,\nthe more often", "white"),
+        (1.15, 1, "supervised update\non these answers", "white"),
     ):
         _box(ax, x, y, text, colour)
-    _arrow(ax, (0.4, 2.4), (1.6, 2.4), text="exact ones")
-    _arrow(ax, (2.4, 2.4), (3.6, 2.4))
-    _arrow(ax, (4, 2.1), (4, 1), (2.4, 1))
-    _arrow(ax, (2, 1.3), (2, 2.1), text="new surprise")
-    _arrow(ax, (1.6, 1), (0, 1), (0, 2.1), text="better policy")
+    _arrow(ax, (0.4, 2.3), (0.75, 2.3), text="exact\nones")
+    _arrow(ax, (1.55, 2.3), (1.9, 2.3))
+    _arrow(ax, (2.3, 2), (2.3, 1), (1.55, 1))
+    _arrow(ax, (1.15, 1.3), (1.15, 2), text="new surprise")
+    _arrow(ax, (0.75, 1), (0, 1), (0, 2), text="better policy")
     return localised(figure)
 
 
-def _canvas(
-    size: tuple[float, float], x: tuple[float, float], y: tuple[float, float]
-) -> tuple[Figure, Axes]:
-    figure, ax = plt.subplots(figsize=size, layout="constrained")
+def _canvas(x: tuple[float, float], y: tuple[float, float]) -> tuple[Figure, Axes]:
+    """Axes for boxes and arrows; narrow, so that the words can be read on a phone too."""
+    figure, ax = plt.subplots(figsize=(7.8, 1.45 * (y[1] - y[0])), layout="constrained")
     ax.set(xlim=x, ylim=y)
     ax.axis("off")
     return figure, ax
@@ -152,7 +154,7 @@ def _box(ax: Axes, x: float, y: float, text: str, colour: str, out: bool = False
     edge: dict[str, Any] = dict(ec=REFERENCE, linestyle="--") if out else dict(ec="black")
     ax.add_patch(Rectangle((x - 0.4, y - 0.3), 0.8, 0.6, facecolor=colour, linewidth=1.5, **edge))
     ink = REFERENCE if out else "black" if colour in ("white", KL, EXACT) else "white"
-    ax.text(x, y, text, ha="center", va="center", fontsize=12.5, color=ink)
+    ax.text(x, y, text, ha="center", va="center", fontsize=13, color=ink)
 
 
 def _arrow(ax: Axes, *points: tuple[float, float], text: str = "", out: bool = False) -> None:
@@ -167,4 +169,4 @@ def _arrow(ax: Axes, *points: tuple[float, float], text: str = "", out: bool = F
         (x0, y0), (x1, y1) = max(pairwise(points), key=lambda p: abs(p[1][0] - p[0][0]))
         back = dict(facecolor="white", edgecolor="none", pad=1)
         middle = ((x0 + x1) / 2, (y0 + y1) / 2)
-        ax.text(*middle, text, ha="center", va="center", fontsize=11, bbox=back)
+        ax.text(*middle, text, ha="center", va="center", fontsize=12, bbox=back)

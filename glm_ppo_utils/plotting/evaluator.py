@@ -51,7 +51,7 @@ def credit(curve: Callable[..., Any], by_edits: pd.DataFrame, edge: float) -> Fi
 
 def blind_spots(marks: pd.DataFrame) -> Figure:
     """Heat map of the mean mark of a wrong model: kinds of mistake down, judges across."""
-    figure, ax = plt.subplots(figsize=(9, 4.2), layout="constrained")
+    figure, ax = plt.subplots(figsize=(7.4, 4.2), layout="constrained")
     image = ax.imshow(marks, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(marks.to_numpy()):
         ink = "white" if value > 0.55 else "black"
@@ -72,7 +72,7 @@ def score_distribution(scores: "Sequence[Score]") -> Figure:
         "an LP, not exact": (REWARD, [s.reward for s in scores if s.parsed and not s.exact]),
         "exact": (EXACT, [s.reward for s in scores if s.exact]),
     }
-    figure, ax = plt.subplots(figsize=(10, 4.5), layout="constrained")
+    figure, ax = plt.subplots(figsize=(7.4, 4.2), layout="constrained")
     ax.hist(
         [rewards for _, rewards in groups.values()],
         bins=[i / 40 - 0.0125 for i in range(42)],
@@ -84,7 +84,7 @@ def score_distribution(scores: "Sequence[Score]") -> Figure:
     ax.text(0.8, 0.5, "nothing\nlives here", transform=ax.get_xaxis_transform(), ha="center")
     ax.set(xlabel="reward", ylabel="answers", xlim=(-0.02, 1.02))
     ax.set_title(f"Rewards of {len(scores)} sampled answers of the SFT policy")
-    ax.legend(loc="upper center")
+    ax.legend(loc="upper left")
     return localised(figure)
 
 
@@ -100,12 +100,12 @@ def model_graphs(comparison: "Comparison") -> Figure:
     figure, axes = plt.subplots(1, 2, figsize=(14, 1.7 * tall), layout="constrained")
     own = marked_parts(comparison.differences, of_reference=False)
     _model_graph(axes[0], p, list(range(len(columns))), list(range(len(rows))), own)
-    axes[0].set_title("the answer")
     own = marked_parts(comparison.differences, of_reference=True)
     _model_graph(axes[1], q, columns, rows, own)
-    axes[1].set_title("the reference")
     edits = f"{matching.distance} edit{'s' * (matching.distance != 1)} apart"
-    figure.suptitle(f"{edits}: {'; '.join(d.kind for d in comparison.differences) or 'equal'}")
+    kinds = "; ".join(d.kind for d in comparison.differences) or "equal"
+    axes[0].set_title(f"the answer\n{edits}: {kinds}")
+    axes[1].set_title("the reference\n")
     return localised(figure)
 
 
@@ -160,7 +160,7 @@ def _model_graph(
                 transform_rotates_text=True,
                 color=REWARD if wrong else "black",
                 fontweight="bold" if wrong else "normal",
-                bbox=dict(facecolor="white", edgecolor="none", pad=1),
+                bbox=dict(facecolor="white", edgecolor="none", pad=4 if wrong else 1),
             )
     for j in range(len(program.names)):
         label = _variable_label(program, j)

@@ -1,7 +1,8 @@
 """The style of every figure; importing this module sets it.
 
 One colour for each role, the same in all notebooks, from Okabe and Ito's palette, which readers
-with any colour vision can tell apart. Sizes are chosen for a projector.
+with any colour vision can tell apart. Sizes are chosen for a projector; a panel is at most 7.8
+inches wide, so that its words can be read on a phone, where panels are stacked.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ font_manager.fontManager.addfont(CHINESE_FONT)
 plt.rcParams.update(
     {
         "figure.dpi": 100,
+        # A white gap between panels, at which the site cuts figures for phones.
+        "figure.constrained_layout.w_pad": 0.12,
         "font.family": ["DejaVu Sans", font_manager.get_font(CHINESE_FONT).family_name],
         "font.size": 12,
         "axes.titlesize": 13,

@@ -39,7 +39,7 @@ def version_matrix(rows: Sequence[dict]) -> Figure:
     others = dict.fromkeys(row["model"] for row in rows if row["model"] not in ("", "chatglm"))
     cells += [(v, f"{name}: all steps", _worst(rows, v, name)) for v in versions for name in others]
     lines = list(dict.fromkeys(line for _, line, _ in cells))
-    figure, ax = plt.subplots(figsize=(13, 0.36 * len(lines) + 3), layout="constrained")
+    figure, ax = plt.subplots(figsize=(7.8, 0.3 * len(lines) + 3.6), layout="constrained")
     legend = {}
     for version, line, row in cells:
         letter, label, colour = _outcome(row)
@@ -47,20 +47,21 @@ def version_matrix(rows: Sequence[dict]) -> Figure:
         x, y = versions.index(version), lines.index(line)
         ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="white"))
         ink = "white" if letter in ("D", "x") else "black"
-        ax.text(x, y, letter, ha="center", va="center", fontsize=11, color=ink)
+        ax.text(x, y, letter, ha="center", va="center", fontsize=12, color=ink)
     ax.set(xlim=(-0.5, len(versions) - 0.5), ylim=(len(lines) - 0.5, -0.5))
-    ax.set_xticks(range(len(versions)), versions, rotation=60, ha="right", fontsize=11)
-    ax.set_yticks(range(len(lines)), lines, fontsize=11)
+    ax.set_xticks(range(len(versions)), versions, rotation=90)
+    ax.set_yticks(range(len(lines)), lines)
     ax.grid(False)
     ax.spines[:].set_visible(False)
     ax.set(xlabel="version of transformers", ylabel="step of the probe")
     date = rows[0]["date"]
-    ax.set_title(f"ChatGLM3 under {len(versions)} versions of transformers, measured {date}")
+    title = f"ChatGLM3 under {len(versions)} versions of transformers, measured {date}"
+    figure.suptitle(title, fontsize=13)
     handles = [
         Rectangle((0, 0), 1, 1, fc=colour, ec="#999999", label=f"{letter}  {label}")
         for label, (letter, colour) in sorted(legend.items(), key=lambda item: item[1])
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=11)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return localised(figure)
 
 
@@ -80,7 +81,7 @@ def _worst(rows: Sequence[dict], version: str, model: str) -> dict:
 
 def value_layouts(fixed: Sequence[float], transposed: Sequence[float]) -> Figure:
     """Value loss on square batches with values batch-first, and with values transposed."""
-    figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
+    figure, ax = plt.subplots(figsize=(7.4, 4), layout="constrained")
     ax.plot(transposed, color=REWARD, linestyle="--", label="as they come: [sequence, batch]")
     ax.plot(fixed, color=VALUE, label="batch-first")
     ax.set(xlabel="training step", ylabel="value loss (squared reward)", ylim=(0, None))
