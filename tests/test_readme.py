@@ -45,7 +45,20 @@ def test_the_readmes_agree(place, part):
     english, chinese = sections(ENGLISH)[place], sections(CHINESE)[place]
     chinese = chinese.replace(f"]({ENGLISH})", f"]({CHINESE})")  # each links to the other
     chinese = chinese.replace("](notebooks/zh/", "](notebooks/")  # each links to its own language
+    chinese = chinese.replace(".zh-CN.png)", ".png)")  # and shows figures in it
     assert part(english) == part(chinese)
+
+
+def test_each_readme_shows_figures_in_its_language():
+    shown = [
+        re.findall(r"\]\((\S+[.]png)\)", (ROOT / name).read_text(encoding="utf-8"))
+        for name in (ENGLISH, CHINESE)
+    ]
+    assert shown[0]
+    assert shown[1] == [name.replace(".png", ".zh-CN.png") for name in shown[0]]
+    for names in zip(*shown, strict=True):
+        english, chinese = ((ROOT / name).read_bytes() for name in names)
+        assert english != chinese
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ Each function returns a table in Markdown; cog writes it between the marks in th
     cog --check --diff -I tools README.md README.zh-CN.md RESULTS.md
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -200,6 +201,9 @@ def evaluator_speed() -> str:
 
 
 def figures() -> None:
-    """Draw the figures of the front page."""
-    plotting.swap().savefig(RUNS / "swap.png")
-    plotting.why_rl(read("why_rl"), read("why_rl_curve")).savefig(RUNS / "why_rl.png")
+    """Draw the figures of the front page in both languages."""
+    for language, ending in (("en", ".png"), ("zh", ".zh-CN.png")):
+        os.environ["GLM_PPO_LANGUAGE"] = language
+        plotting.swap().savefig(RUNS / f"swap{ending}")
+        why_rl = plotting.why_rl(read("why_rl"), read("why_rl_curve"))
+        why_rl.savefig(RUNS / f"why_rl{ending}")
