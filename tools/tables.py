@@ -63,7 +63,7 @@ def why_rl(grader: str = "evaluator") -> pd.DataFrame:
 
 # -- README: the caller passes the headings, in English or Chinese
 
-METHODS = ("none", "replay", "ppo", "rejection", "sft", "references")
+METHODS = ("none", "replay", "ppo", "rejection", "random", "sft", "references")
 
 
 def methods(header: Sequence[str], names: Sequence[str]) -> str:
