@@ -3,11 +3,14 @@
 import re
 import subprocess
 import sys
+from base64 import b64decode
+from io import BytesIO
 from pathlib import Path
 
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).resolve().parents[1]
 CHINESE = sorted((ROOT / "notebooks/zh").glob("0*.ipynb"))
@@ -70,8 +73,13 @@ def test_nothing_is_loaded_from_another_host(site):
 def test_figures_texts_and_formulas_are_those_of_the_notebook(site, path):
     cells, soup = nbformat.read(path, as_version=4).cells, page(site, path)
     outputs = [o for c in cells for o in c.get("outputs", [])]
-    figures = [o for o in outputs if "image/png" in o.get("data", {})]
-    assert len(soup.select(".cell_output img")) == len(figures)
+    drawn = [(c, o.data) for c in cells for o in c.get("outputs", []) if "data" in o]
+    figures = [(c.metadata["alt"], data["image/png"]) for c, data in drawn if "image/png" in data]
+    shown = soup.select(".cell_output .panels")
+    assert [panels.img["alt"] for panels in shown] == [alt for alt, _ in figures]
+    for (_, png), panels in zip(figures, shown, strict=True):
+        width = Image.open(BytesIO(b64decode(png))).width
+        assert sum(int(img["style"].split()[1]) for img in panels.select("img")) == width
     printed = " ".join(t.get_text() for t in soup.select(".cell_output"))
     for output in outputs:
         if output.output_type == "stream":
@@ -89,6 +97,24 @@ def test_what_scrolls_is_reached_by_keyboard_and_chinese_is_named(site):
     assert soup.html["lang"] == "en"
     for path in (ROOT / "README.zh-CN.md", *CHINESE):
         assert page(site, path).html["lang"] == "zh-CN"
+
+
+def test_a_wide_figure_is_cut_between_its_panels_only(tmp_path):
+    """Panels of 400 pixels, with an axis label cut off by a gap, and a narrow legend at the end."""
+    image = Image.new("RGB", (950, 200), "white")
+    draw = ImageDraw.Draw(image)
+    for left, right in ((0, 20), (40, 400), (430, 450), (470, 830), (860, 900)):
+        draw.rectangle((left, 20, right, 180), "black")
+    image.save(tmp_path / "a.png")
+    (tmp_path / "tools/site").mkdir(parents=True)
+    (tmp_path / "tools/site/toc.yml").write_text("root: README")
+    (tmp_path / "README.md").write_text("# A\n\n![two panels](a.png)\n")
+    assert build(tmp_path, tmp_path / "out").returncode == 0
+    soup = BeautifulSoup((tmp_path / "out/README.html").read_text(), "html.parser")
+    images = soup.select(".panels img")
+    assert [img["alt"] for img in images] == ["two panels", ""]
+    widths = [Image.open(tmp_path / "out" / img["src"]).width for img in images]
+    assert widths == [415, 535]
 
 
 def test_a_broken_link_ends_the_build(tmp_path):
