@@ -29,7 +29,7 @@ def annotators(grades: pd.DataFrame) -> Figure:
     axes[1].invert_yaxis()
     for ax in axes:
         ax.set_xlabel("answer")
-    figure.legend(loc="outside right center", title="annotator")
+    axes[1].legend(loc="upper right", title="annotator")
     return localised(figure)
 
 
@@ -207,7 +207,8 @@ def token_credit(answers: Sequence[str], rewards: Sequence[float], shown: Sequen
             column += len(term) + 2
         title = f"answer {i}: reward {rewards[i]:.2f}, advantage of every token"
         ax.set(title=f"{title} {rewards[i] - mean:+.2f}", xlim=(-1, 52), ylim=(-7, 0.6))
-        ax.axis("off")
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set(visible=True, color=REFERENCE, alpha=0.5)
     return localised(figure)
 
 

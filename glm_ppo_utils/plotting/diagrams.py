@@ -143,7 +143,7 @@ def replay() -> Figure:
 
 def _canvas(x: tuple[float, float], y: tuple[float, float]) -> tuple[Figure, Axes]:
     """Axes for boxes and arrows; narrow, so that the words can be read on a phone too."""
-    figure, ax = plt.subplots(figsize=(7.8, 1.45 * (y[1] - y[0])), layout="constrained")
+    figure, ax = plt.subplots(figsize=(7.5, 1.45 * (y[1] - y[0])), layout="constrained")
     ax.set(xlim=x, ylim=y)
     ax.axis("off")
     return figure, ax

@@ -1,7 +1,7 @@
 """The style of every figure; importing this module sets it.
 
 One colour for each role, the same in all notebooks, from Okabe and Ito's palette, which readers
-with any colour vision can tell apart. Sizes are chosen for a projector; a panel is at most 7.8
+with any colour vision can tell apart. Sizes are chosen for a projector; a panel is at most 7.5
 inches wide, so that its words can be read on a phone, where panels are stacked.
 """
 

@@ -39,7 +39,7 @@ def version_matrix(rows: Sequence[dict]) -> Figure:
     others = dict.fromkeys(row["model"] for row in rows if row["model"] not in ("", "chatglm"))
     cells += [(v, f"{name}: all steps", _worst(rows, v, name)) for v in versions for name in others]
     lines = list(dict.fromkeys(line for _, line, _ in cells))
-    figure, ax = plt.subplots(figsize=(7.8, 0.3 * len(lines) + 3.6), layout="constrained")
+    figure, ax = plt.subplots(figsize=(7.5, 0.3 * len(lines) + 3.6), layout="constrained")
     legend = {}
     for version, line, row in cells:
         letter, label, colour = _outcome(row)
