@@ -299,7 +299,7 @@ def _drop_defined(program: LinearProgram) -> LinearProgram:
             smaller = _drop_slacks(program, equations)
         else:
             flags = equations.can_go & rule(program, equations)
-            smaller = substitute(program, equations.rows, flags)
+            smaller = substitute(program, equations.rows, flags) if flags.any() else program
         if smaller is not program:
             return smaller
     return program

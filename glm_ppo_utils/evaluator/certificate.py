@@ -100,9 +100,11 @@ def prove_equal(
         A sentence for each row or bound that was proved, in the candidate's names. Empty if the
         programs are equal without the variables that are not in ``pairs``.
     """
+    if (candidate.integer[pairs[:, 0]] != reference.integer[pairs[:, 1]]).any():
+        return None
     p = only_columns(candidate, pairs[:, 0])
     q = only_columns(reference, pairs[:, 1])
-    if p is None or q is None or (p.integer != q.integer).any():
+    if p is None or q is None:
         return None
     mine, theirs = inequalities(p), inequalities(q)
     goals = objective_gap(p, q)
@@ -190,8 +192,8 @@ def along_axes(program: LinearProgram, point: Floats) -> Floats:
 
 def only_columns(program: LinearProgram, columns: Ints) -> LinearProgram | None:
     """The program with these variables, in this order; None if the others can't be eliminated."""
-    if np.array_equal(columns, np.arange(len(program.names))):
-        return program
+    if len(columns) == len(program.names):
+        return program.keep_columns(columns)
     extra = np.ones(len(program.names), dtype=bool)
     extra[columns] = False
     place = np.full(len(program.names), -1)

@@ -317,7 +317,7 @@ def types_in_optimum(
 ) -> bool:
     """Whether a program with these feasible points was, in any form, written from its optimum."""
     stated = states_optimum(simple, solution)
-    if np.count_nonzero(reduced.objective) > 1:
+    if reduced is not simple and np.count_nonzero(reduced.objective) > 1:
         # With one variable left, every model ends at a bound of the objective.
         stated = stated or states_optimum(reduced, solution)
     return stated or leaves_no_choice(simple, solution, points, time_limit)
