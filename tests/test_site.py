@@ -90,6 +90,14 @@ def test_figures_texts_and_formulas_are_those_of_the_notebook(site, path):
         assert text.find_parent(["pre", "code", "annotation"]), text
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_amounts_of_money_are_no_formulas(site, name):
+    source, soup = (ROOT / name).read_text(encoding="utf-8"), page(site, ROOT / name)
+    amounts = re.findall(r"\$\d+", source)
+    assert len(amounts) > 5 and not soup.select("math")
+    assert re.findall(r"\$\d+", soup.article.get_text()) == amounts
+
+
 def test_what_scrolls_is_reached_by_keyboard_and_chinese_is_named(site):
     soup = page(site, NOTEBOOKS[0])
     assert soup.select("pre") and not soup.select("pre:not([tabindex])")

@@ -26,6 +26,8 @@ html_copy_source = html_show_copyright = False
 pygments_style = "a11y-light"  # the theme's default has too little contrast
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath"]
+# "$28 and costs $2" is money, as on GitHub.
+myst_dmath_allow_space = myst_dmath_allow_digits = False
 myst_heading_anchors = 4
 html_math_renderer = "mathml"
 
