@@ -133,19 +133,14 @@ def search() -> str:
 
 
 def graders() -> str:
-    """What a policy makes of another grade: few demonstrations."""
+    """What a policy makes of other grades."""
     rows = read("why_rl")
-    rows = rows[(rows.start == "few") & (rows.set == "-")]
-    rows = rows[rows.method.isin(["replay", "rejection"])]
+    rows = rows[(rows.set == "-") & rows.method.isin(["replay", "rejection"])]
     return table(
-        ["grader", "method", "seeds", "sampled", "greedy", "right optimum, but not exact"],
+        ["start", "grader", "method", "sampled", "greedy", "right optimum, but not exact"],
         [
-            [
-                *key,
-                len(group),
-                *(spread(group[c]) for c in ("sampled_exact", "greedy_exact", "only_optimum")),
-            ]
-            for key, group in rows.groupby(["grader", "method"])
+            [*key, *(spread(group[c]) for c in ("sampled_exact", "greedy_exact", "only_optimum"))]
+            for key, group in rows.groupby(["start", "grader", "method"])
         ],
     )
 
