@@ -77,7 +77,7 @@ DIAGRAMS = ("rlhf_steps", "swap", "ppo_step", "grading", "replay")
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("name", DIAGRAMS)
 def test_words_stay_inside_their_boxes(name, language, monkeypatch):
-    """With four pixels to spare on each side, and none in a box of another."""
+    """With six pixels to spare on each side, and none in a box of another."""
     monkeypatch.setenv("GLM_PPO_LANGUAGE", language)
     figure = getattr(plotting, name)()
     figure.draw_without_rendering()
@@ -85,7 +85,7 @@ def test_words_stay_inside_their_boxes(name, language, monkeypatch):
     for text in (text for text in figure.axes[0].texts if text.get_text()):
         said = text.get_window_extent()
         for box in (box for box in boxes if box.overlaps(said)):
-            assert box.x0 + 4 <= said.x0 and said.x1 <= box.x1 - 4, text.get_text()
+            assert box.x0 + 6 <= said.x0 and said.x1 <= box.x1 - 6, text.get_text()
             assert box.y0 + 1 <= said.y0 and said.y1 <= box.y1 - 1, text.get_text()
     plt.close(figure)
 

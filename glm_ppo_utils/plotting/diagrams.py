@@ -81,9 +81,9 @@ def ppo_step() -> Figure:
         (0, 2, "policy writes\nan answer", POLICY),
         (1.15, 3, "judge (our\nevaluator)\nscores it", REWARD),
         (1.15, 2, "reference\nmodel: KL of\neach token", REFERENCE),
-        (1.15, 1, "baseline:\nvalue head, or\ngroup mean", VALUE),
+        (1.15, 1, "baseline:\nvalue head or\ngroup mean", VALUE),
         (2.25, 2.5, "token reward:\n−β · KL, plus\nscore at end", KL),
-        (3.3, 2, "advantage:\nmore than the\nbaseline?", "white"),
+        (3.3, 2, "advantage:\nabove the\nbaseline?", "white"),
         (2.25, 1, "clipped policy\nloss and\nvalue loss", "white"),
     ):
         _box(ax, x, y, text, colour)
@@ -130,7 +130,7 @@ def replay() -> Figure:
         (0, 2.3, "PPO step: sample,\ngrade, update", POLICY),
         (1.15, 2.3, "store: answer and\nits surprise,\n−log p(answer)", EXACT),
         (2.3, 2.3, "draw a few: the\nmore surprising,\nthe more often", "white"),
-        (1.15, 1, "supervised update\non these answers", "white"),
+        (1.15, 1, "supervised\nupdate on these\nanswers", "white"),
     ):
         _box(ax, x, y, text, colour)
     _arrow(ax, (0.4, 2.3), (0.75, 2.3), text="exact\nones")
@@ -153,7 +153,7 @@ def _box(ax: Axes, x: float, y: float, text: str, colour: str, out: bool = False
     """A box around (x, y); one that is `out` is pale and has a broken edge."""
     edge: dict[str, Any] = dict(ec=REFERENCE, linestyle="--") if out else dict(ec="black")
     ax.add_patch(Rectangle((x - 0.4, y - 0.3), 0.8, 0.6, facecolor=colour, linewidth=1.5, **edge))
-    ink = REFERENCE if out else "black" if colour in ("white", KL, EXACT) else "white"
+    ink = REFERENCE if out else "white" if colour == POLICY else "black"  # by contrast
     ax.text(x, y, text, ha="center", va="center", fontsize=13, color=ink)
 
 
