@@ -113,21 +113,24 @@ def best_of() -> str:
 
 
 def search() -> str:
-    """PPO from the few start with one or two settings changed; one seed."""
+    """PPO with one or two settings changed; of seed 0 where there is no spread."""
     rows = read("why_rl")
-    tried = rows.start.eq("few") & rows.seed.eq(0) & rows.method.isin(["ppo", *PPO])
-    rows = rows[tried & (rows.grader == "evaluator")].sort_values("sampled_exact")
+    rows = rows[rows.method.isin(["ppo", *PPO]) & (rows.grader == "evaluator")]
+    groups = rows.groupby(["start", "method", "set"])
+    mean = groups.sampled_exact.mean().rename("mean").reset_index()
     return table(
-        ["method", "changed", "sampled", "greedy", "largest KL"],
+        ["start", "method", "changed", "sampled", "greedy", "largest KL"],
         [
             [
-                r.method,
-                "" if r.set == "-" else f"`{r.set}`",
-                f"{r.sampled_exact:.3f}",
-                f"{r.greedy_exact:.3f}",
-                f"{r.largest_kl:.1f}",
+                start,
+                method,
+                "" if changed == "-" else f"`{changed}`",
+                spread(group.sampled_exact, 3),
+                spread(group.greedy_exact, 3),
+                "" if group.largest_kl.isna().any() else f"{group.largest_kl.max():.1f}",
             ]
-            for r in rows.itertuples()
+            for start, method, changed, _ in mean.sort_values(["start", "mean"]).to_numpy()
+            for group in [groups.get_group((start, method, changed))]
         ],
     )
 
