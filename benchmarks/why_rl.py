@@ -18,8 +18,8 @@ The grader is the evaluator, or ``binary``: 1 for an exact answer and 0 for any 
 ``optimum``, which knows only the optimum of each problem.
 
 Appends a row per run to ``why_rl.csv`` and the exact rate of what was sampled to
-``why_rl_curve.csv``, in ``build/runs`` or ``--out``; with ``optimum`` and seed 0 also an answer that
-it overpays, in a text file. A run that has its row is not repeated, and an interrupted one is
+``why_rl_curve.csv``, in ``build/runs`` or ``--out``; with ``optimum`` and seed 0 also an answer
+that it overpays, in a text file. A run that has its row is not repeated, and an interrupted one is
 resumed. ``--set replay=9`` changes a knob of PPO.
 """
 

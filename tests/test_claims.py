@@ -175,7 +175,6 @@ CLAIMS = [
         r"ask it (\d+) times for each of the (\d+) pairs",
         lambda: [numbers("01", r"^(\d+) comparisons")[0] / comb(6, 2), comb(6, 2)],
     ),
-    Claim("01", r"scale that took (\d+) comparisons", lambda: numbers("01", r"^(\d+) comparisons")),
     Claim("01", r"our step: (\w+) of (\w+) tokens on the flat parts", flat_tokens),
     Claim("02", r"about (\d+) minutes", lambda: numbers("02", r"steps in ([\d.]+) minutes"), 1.0),
     Claim(
@@ -225,9 +224,14 @@ CLAIMS = [
     ),
     Claim(
         "05",
-        rf"From a start that is right in {NUMBER} of its answers PPO reached {NUMBER}, and "
-        rf"rejection sampling {NUMBER}",
-        lambda: rates("rare", "none", "replay", "rejection", ways=["sampled"]),
+        rf"From a start that is right in {NUMBER} of its answers PPO with replay reached {NUMBER}, "
+        rf"rejection sampling {NUMBER}, plain PPO {NUMBER}",
+        lambda: rates("rare", "none", "replay", "rejection", "ppo", ways=["sampled"]),
+    ),
+    Claim(
+        "05",
+        rf"had more to teach \(`sft`, {NUMBER}\)",
+        lambda: rates("rare", "sft", ways=["sampled"]),
     ),
     Claim(
         "05",
