@@ -56,14 +56,15 @@ def measured(name: str) -> str:
 
 
 def why_rl(grader: str = "evaluator") -> pd.DataFrame:
-    """Runs of ``benchmarks/why_rl.py`` with the profile's settings."""
+    """Runs of ``why_rl.py`` with the profile's settings, and of replay without PPO's updates."""
     rows = read("why_rl")
+    rows.loc[rows.set == "policy_lr=0", ["method", "set"]] = ["replay alone", "-"]
     return rows[(rows.grader == grader) & (rows.set == "-")]
 
 
 # -- README: the caller passes the headings, in English or Chinese
 
-METHODS = ("none", "replay", "ppo", "rejection", "random", "sft", "references")
+METHODS = ("none", "replay", "replay alone", "ppo", "rejection", "sft", "references")
 
 
 def methods(header: Sequence[str], names: Sequence[str]) -> str:
