@@ -73,6 +73,7 @@ def table(notebook: str, header: str) -> list[list[float]]:
 def why_rl(start: str, method: str, grader: str = "evaluator") -> pd.DataFrame:
     """Runs of `benchmarks/why_rl.py` with the profile's settings, a row per seed."""
     rows = pd.read_csv(ROOT / "notebooks/runs/why_rl.csv")
+    rows.loc[rows.set == "policy_lr=0", ["method", "set"]] = ["replay alone", "-"]
     rows = rows[(rows.start == start) & (rows.method == method) & (rows.grader == grader)]
     return rows[rows.set == "-"].sort_values("seed").reset_index(drop=True)
 
@@ -232,6 +233,11 @@ CLAIMS = [
         "05",
         rf"had more to teach \(`sft`, {NUMBER}\)",
         lambda: rates("rare", "sft", ways=["sampled"]),
+    ),
+    Claim(
+        "05",
+        rf"Replay alone reaches {NUMBER}",
+        lambda: rates("rare", "replay alone", ways=["sampled"]),
     ),
     Claim(
         "05",
