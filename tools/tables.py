@@ -87,7 +87,8 @@ def methods(header: Sequence[str], names: Sequence[str]) -> str:
 def seeds() -> str:
     """Each method from each start: the sampled exact rate of each seed, and the largest KL."""
     rows = []
-    for (start, method), group in why_rl().groupby(["start", "method"], sort=False):
+    runs = why_rl().sort_values("start", kind="stable")
+    for (start, method), group in runs.groupby(["start", "method"], sort=False):
         rates = group.sort_values("seed").sampled_exact
         kl = group.largest_kl.max()
         rows.append(
