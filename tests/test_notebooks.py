@@ -197,6 +197,8 @@ def test_outputs_come_from_one_run_in_order(path):
     for cell in cells(path):
         if re.search(r"^(print|check)\(|^figure = |^HTML\(", cell.source, re.M):
             assert cell.outputs, f"no output stored of: {cell.source}"
+        streams = [output.get("name") for output in cell.outputs]
+        assert not any(a and a == b for a, b in pairwise(streams)), cell.source  # not in pieces
 
 
 @each_stored
