@@ -66,9 +66,13 @@ async def execute(path: Path, out: Path, progress: Progress, stop: Callable) -> 
         progress.update(task, completed=cell_index, description=f"{name}: {first}")
 
     resources = {"metadata": {"path": str(path.parent)}}
-    # Else what a cell prints is cut into several outputs, at places that depend on the time.
-    merged = {"coalesce_streams": True, "record_timing": False}
-    client = NotebookClient(notebook, timeout=None, resources=resources, **merged)
+    client = NotebookClient(
+        notebook,
+        timeout=None,
+        resources=resources,
+        record_timing=False,
+        coalesce_streams=True,  # else what a cell prints is cut at places that depend on the time
+    )
     client.shutdown_kernel, client.on_cell_start = "immediate", starts
     language = {"GLM_PPO_LANGUAGE": "zh"} if path.parent.name == "zh" else {}
     try:
