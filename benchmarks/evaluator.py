@@ -29,9 +29,12 @@ import pandas as pd
 from glm_ppo_utils.evaluator import Evaluator, LinearProgram, canonical, format_lp, parse_lp
 from glm_ppo_utils.evaluator.graph import match
 from glm_ppo_utils.evaluator.reward import Reference, judge
-from glm_ppo_utils.evaluator.rewrites import EDITS, rename, reorder_rows, reorder_variables
 from glm_ppo_utils.evaluator.solver import solve
 from glm_ppo_utils.problems import generate
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from evaluator_rewrites import EDITS, rename, reorder_rows, reorder_variables
 
 SUBPROCESS = """
 import sys, highspy

@@ -17,7 +17,6 @@ from pathlib import Path
 from random import Random
 
 from glm_ppo_utils.evaluator import Evaluator, format_lp, parse_lp
-from glm_ppo_utils.evaluator.rewrites import EDITS, spell
 from glm_ppo_utils.evaluator.workers import GRACE, PATIENCE
 from glm_ppo_utils.problems import generate
 
@@ -31,6 +30,7 @@ from evaluator_oracle import (
     check_reduction,
 )
 from evaluator_programs import PIECES, garble
+from evaluator_rewrites import EDITS, spell
 
 BATCH = 2000
 

@@ -3,10 +3,11 @@
     python benchmarks/evaluator_verdicts.py
     python benchmarks/evaluator_verdicts.py --nl4opt nl4opt_dev.jsonl
 
-Each reference is rewritten in every way of `rewrites.EQUIVALENT` and spoiled in every way of
-`rewrites.EDITS`. A spoiled model counts as different if the solver finds a point that only one of
-both allows, or another objective. The judges: the evaluator, the optimum alone, and the colours of
-the graph after refinement (Weisfeiler and Leman). Writes how many models each calls the same.
+Each reference is rewritten in every way of `EQUIVALENT` in ``tests/evaluator_rewrites.py`` and
+spoiled in every way of its `EDITS`. A spoiled model counts as different if the solver finds a point
+that only one of both allows, or another objective. The judges: the evaluator, the optimum alone,
+and the colours of the graph after refinement (Weisfeiler and Leman). Writes how many models each
+calls the same.
 """
 
 import argparse
@@ -22,12 +23,12 @@ import numpy as np
 import pandas as pd
 
 from glm_ppo_utils.evaluator import Evaluator, LinearProgram, format_lp, parse_lp
-from glm_ppo_utils.evaluator.rewrites import EDITS, EQUIVALENT
 from glm_ppo_utils.problems import generate, load_nl4opt
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from evaluator_programs import really_different
+from evaluator_rewrites import EDITS, EQUIVALENT
 
 REFINEMENTS = 3
 

@@ -11,12 +11,12 @@ from random import Random
 
 import numpy as np
 from evaluator_programs import random_program
+from evaluator_rewrites import EDITS, EQUIVALENT, add_column, add_row, spell
 
 from glm_ppo_utils.evaluator import Evaluator, LinearProgram, format_lp
 from glm_ppo_utils.evaluator.canonical_form import canonical, merge_columns, simplify
 from glm_ppo_utils.evaluator.certificate import prove_equal
 from glm_ppo_utils.evaluator.reward import Reference
-from glm_ppo_utils.evaluator.rewrites import EDITS, EQUIVALENT, add_column, add_row, spell
 from glm_ppo_utils.evaluator.solver import solve
 
 EVALUATOR = Evaluator(cache_size=100)

@@ -48,7 +48,7 @@ ROOMS = {
 EVALUATOR = (
     "program lp_tokens",
     "lp_format lp_writer references renaming solver graph canonical_form",
-    "certificate differences rewrites",
+    "certificate differences",
     "reward",
     "optimum workers",
     "evaluator",

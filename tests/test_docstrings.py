@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "glm_ppo_utils"
 # commands, and families of functions whose names say it all.
 NOT_CALLED = {
     *("modeling_chatglm", "tokenization_chatglm", "labs", "base_model"),
-    *("__main__", "cli", "options", "rewrites", "english", "chinese"),
+    *("__main__", "cli", "options", "english", "chinese"),
 }
 
 

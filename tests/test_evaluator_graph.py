@@ -7,12 +7,7 @@ from random import Random
 import numpy as np
 import pytest
 from evaluator_programs import distance, random_program
-
-from glm_ppo_utils.evaluator import LinearProgram, canonical, graph, parse_lp
-from glm_ppo_utils.evaluator.differences import list_differences
-from glm_ppo_utils.evaluator.graph import match, size
-from glm_ppo_utils.evaluator.program import close
-from glm_ppo_utils.evaluator.rewrites import (
+from evaluator_rewrites import (
     EDITS,
     rename,
     reorder_rows,
@@ -20,6 +15,11 @@ from glm_ppo_utils.evaluator.rewrites import (
     scale_rows,
     turn_rows,
 )
+
+from glm_ppo_utils.evaluator import LinearProgram, canonical, graph, parse_lp
+from glm_ppo_utils.evaluator.differences import list_differences
+from glm_ppo_utils.evaluator.graph import match, size
+from glm_ppo_utils.evaluator.program import close
 
 
 def forms(random: Random, n: int, variables: int | None = None):

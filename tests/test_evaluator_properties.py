@@ -12,11 +12,11 @@ from evaluator_programs import (
     random_program,
     really_different,
 )
+from evaluator_rewrites import EDITS, EQUIVALENT, spell
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glm_ppo_utils.evaluator import Evaluator, format_lp, parse_lp
-from glm_ppo_utils.evaluator.rewrites import EDITS, EQUIVALENT, spell
 
 # More by EVALUATOR_EXAMPLES=2000 pytest tests/test_evaluator_properties.py
 EXAMPLES = int(os.environ.get("EVALUATOR_EXAMPLES", "60"))

@@ -15,17 +15,17 @@ from evaluator_oracle import (
     check_reduction,
 )
 from evaluator_programs import random_program
-
-from glm_ppo_utils.evaluator import Evaluator, Limits, format_lp, graph, parse_lp, renaming
-from glm_ppo_utils.evaluator.canonical_form import simplify
-from glm_ppo_utils.evaluator.certificate import prove_equal
-from glm_ppo_utils.evaluator.reward import Reference, judge
-from glm_ppo_utils.evaluator.rewrites import (
+from evaluator_rewrites import (
     rename,
     reorder_rows,
     reorder_variables,
     scale_rows,
 )
+
+from glm_ppo_utils.evaluator import Evaluator, Limits, format_lp, graph, parse_lp, renaming
+from glm_ppo_utils.evaluator.canonical_form import simplify
+from glm_ppo_utils.evaluator.certificate import prove_equal
+from glm_ppo_utils.evaluator.reward import Reference, judge
 
 EVALUATOR = Evaluator()
 

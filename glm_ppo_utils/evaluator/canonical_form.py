@@ -61,9 +61,9 @@ def eliminate(program: LinearProgram) -> LinearProgram:
 def canonical(program: LinearProgram) -> LinearProgram:
     """Reduce a program so that equivalent ones differ by order, names and scale of rows only.
 
-    Exact, see above: programs with the same form are equivalent. The converse holds for the ways of
-    writing listed in `rewrites.EQUIVALENT`, not for all: a row implied by several others stays, and
-    where an equation could define several variables, the choice can depend on the other rows.
+    Exact, see above: programs with the same form are equivalent. The converse holds for common ways
+    of writing (`tests/evaluator_rewrites.py`), not for all: a row implied by several others stays,
+    and where an equation could define several variables, the choice can depend on the other rows.
     """
     return eliminate(simplify(program))
 
