@@ -64,7 +64,7 @@ site: $(SITE) ## README and the stored notebooks as HTML in build/site; fails on
 	$(BIN)/sphinx-build -W --keep-going -q -c tools/site . build/site
 
 base: $(READY) ## pretrain the small base model again; replaces the one in glm_ppo_utils/base_model
-	$(BIN)/python -m glm_ppo_utils.base_model.pretraining
+	$(BIN)/python tools/pretrain_base.py
 
 lab-versions: $(READY) ## probe every version of transformers; writes the table of notebook 04
 	$(BIN)/python -m glm_ppo_utils.labs.versions matrix

@@ -30,7 +30,7 @@ ROOMS = {
     "sft": "errors atomic gradient_checkpointing profiles rollout chatglm",
     "preferences": "problems",
     "baselines": "errors rollout sft",
-    "base_model": "errors atomic chatglm problems profiles sft",
+    "base_model": "errors chatglm",
     "plotting": "evaluator",
     "pipeline": "errors problems evaluator chatglm profiles rollout ppo sft base_model "
     "saved_policy",

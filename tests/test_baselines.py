@@ -2,11 +2,11 @@
 
 from itertools import combinations
 
+import pretrain_base
 import pytest
 import torch
 from tiny import Word
 
-from glm_ppo_utils.base_model import pretraining
 from glm_ppo_utils.baselines import best_of, rejection_sampling
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer
 from glm_ppo_utils.rollout import respond
@@ -18,7 +18,7 @@ TUNING = SFTSettings(steps=500, batch_size=8, learning_rate=1e-4)
 
 @pytest.fixture(scope="module")
 def notes():
-    return [Word(*pair) for pair in pretraining.notes(48, seed=11, names=NAMES)]
+    return [Word(*pair) for pair in pretrain_base.notes(48, seed=11, names=NAMES)]
 
 
 @pytest.fixture

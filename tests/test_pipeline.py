@@ -4,10 +4,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pretrain_base
 import pytest
 
 from glm_ppo_utils import base_model, environment, pipeline
-from glm_ppo_utils.base_model import pretraining
 from glm_ppo_utils.chatglm import load_policy, load_tokenizer
 from glm_ppo_utils.evaluator import Evaluator
 from glm_ppo_utils.problems import fingerprint
@@ -40,7 +40,7 @@ def test_the_base_model_reads_notes_but_not_word_problems(base_policy):
     """It copies names and numbers into LP text, mostly without a slip, and knows no lesson."""
     policy, tokenizer = base_policy
     names = ["chairs", "tables", "corn", "rye", "nurses", "trucks", "books", "tents"]
-    pairs = pretraining.notes(60, seed=7, names=names)
+    pairs = pretrain_base.notes(60, seed=7, names=names)
     answers = respond(policy, tokenizer, [note for note, _ in pairs], 96, temperature=0)
     read_right = sum(r.text == lp for r, (_, lp) in zip(answers, pairs, strict=True))
     assert read_right > 40
@@ -52,8 +52,8 @@ def test_the_base_model_reads_notes_but_not_word_problems(base_policy):
 
 def test_the_stored_base_model_is_small_and_is_what_it_says(tmp_path, monkeypatch):
     made = json.loads((base_model.FOLDER / "made.json").read_text())
-    assert SFTSettings(**made["settings"]) == pretraining.SETTINGS
-    assert made["architecture"] == pretraining.ARCHITECTURE
+    assert SFTSettings(**made["settings"]) == pretrain_base.SETTINGS
+    assert made["architecture"] == pretrain_base.ARCHITECTURE
     assert (base_model.FOLDER / base_model.WEIGHTS).stat().st_size <= 4 * 2**20
     for path in filter(Path.is_file, base_model.FOLDER.iterdir()):
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -68,11 +68,13 @@ def test_the_stored_base_model_is_small_and_is_what_it_says(tmp_path, monkeypatc
 
 @pytest.mark.slow
 def test_make_base_trains_and_stores_a_base_model(tmp_path, monkeypatch):
-    few = replace(pretraining.SETTINGS, steps=40, problems=400, eval_every=20)
+    few = replace(pretrain_base.SETTINGS, steps=40, problems=400, eval_every=20)
     monkeypatch.setattr(base_model, "FOLDER", tmp_path / "stored")
-    monkeypatch.setattr(pretraining, "SETTINGS", few)
-    monkeypatch.setattr(pretraining, "ARCHITECTURE", {**pretraining.ARCHITECTURE, "num_layers": 1})
-    pretraining.train_base(tmp_path / "work", progress=False)
+    monkeypatch.setattr(pretrain_base, "SETTINGS", few)
+    monkeypatch.setattr(
+        pretrain_base, "ARCHITECTURE", {**pretrain_base.ARCHITECTURE, "num_layers": 1}
+    )
+    pretrain_base.train_base(tmp_path / "work", progress=False)
     made = base_model.made()
     assert SFTSettings(**made["settings"]) == few
     assert 0 < made["heldout_loss"] < 5  # nats per token; without training 7.2
@@ -81,7 +83,7 @@ def test_make_base_trains_and_stores_a_base_model(tmp_path, monkeypatch):
 
 def test_lessons_are_notes_tables_and_formulas():
     texts = [
-        note for note, _ in pretraining.lessons(80, ["corn", "rye", "tents", "books", "nurses"])
+        note for note, _ in pretrain_base.lessons(80, ["corn", "rye", "tents", "books", "nurses"])
     ]
     assert len(texts) == 80
     assert sum(text.startswith("As a table: ") for text in texts) == 30
@@ -90,9 +92,9 @@ def test_lessons_are_notes_tables_and_formulas():
 
 def test_notes_are_reproducible_and_their_answers_are_lp_text():
     names = ["chairs", "tables", "corn", "rye"]
-    assert pretraining.notes(20, 1, names) == pretraining.notes(20, 1, names)
-    assert pretraining.notes(20, 1, names) != pretraining.notes(20, 2, names)
-    for note, answer in pretraining.notes(200, 1, names):
+    assert pretrain_base.notes(20, 1, names) == pretrain_base.notes(20, 1, names)
+    assert pretrain_base.notes(20, 1, names) != pretrain_base.notes(20, 2, names)
+    for note, answer in pretrain_base.notes(200, 1, names):
         assert read_plain_lp(answer).rows
         assert set(read_plain_lp(answer).variables) <= set(names)
         assert all(name in note for name in read_plain_lp(answer).variables)

@@ -1,7 +1,4 @@
-"""The small base model: its stored weights and tokenizer, and how they are unpacked.
-
-`pretraining.py` says what the model was trained on, and trains it again.
-"""
+"""The small base model's weights and tokenizer, trained by ``tools/pretrain_base.py``."""
 
 import json
 import tempfile

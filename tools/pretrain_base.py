@@ -5,9 +5,11 @@ sentences) as LP text, which teaches it the LP format and to copy names and numb
 to restate word problems as tables or formulas, which teaches it what "at most" and "twice as many"
 mean. It never sees the LP text of a word problem: that is what SFT teaches.
 
-``make base`` trains it and stores weights, tokenizer, settings and hashes in ``base_model/``.
+``make base`` trains it and stores weights, tokenizer, settings and hashes in
+``glm_ppo_utils/base_model/``.
 """
 
+import argparse
 import json
 import platform
 import random
@@ -220,4 +222,5 @@ def _store(model: PreTrainedModel, vocabulary: Path, heldout_loss: float, minute
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     train_base(Path("build/base"))
