@@ -1,6 +1,6 @@
 """The options of the commands: tyro makes the command line from these dataclasses.
 
-The comment above an option is its text in ``--help``, and so is the docstring of a settings class.
+The comment above an option, or above a knob in `profiles.py`, is its text in ``--help``.
 """
 
 import argparse

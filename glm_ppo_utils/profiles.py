@@ -16,42 +16,28 @@ from glm_ppo_utils.errors import BadInput
 
 @dataclass(frozen=True)
 class SFTSettings:
-    """Knobs of supervised fine-tuning.
+    """Knobs of supervised fine-tuning."""
 
-    Attributes
-    ----------
-    steps : int
-        Optimiser steps.
-    batch_size : int
-        Demonstrations per step.
-    learning_rate : float
-        Peak of AdamW's learning rate, after the warm-up and before cosine decay to zero.
-    muon_lr : float or None
-        Peak of Muon's learning rate, which then trains the matrices inside the layers; None leaves
-        them to AdamW. Meant for training from random weights; see `sft.muon_and_adamw`.
-    warmup : float
-        Share of the steps in which the learning rate rises linearly.
-    weight_decay : float
-        AdamW's weight decay.
-    problems : int
-        Demonstrations to generate.
-    eval_every : int
-        Steps between two measurements of the loss on held-out demonstrations.
-    gradient_checkpointing : bool
-        Keep only the input of each layer and compute the rest again in the backward pass.
-    seed : int
-        Decides the order of the batches.
-    """
-
+    # Optimiser steps.
     steps: int = 300
+    # Demonstrations per step.
     batch_size: int = 8
+    # Peak of AdamW's learning rate, after the warm-up and before cosine decay to zero.
     learning_rate: float = 5e-4
+    # Peak of Muon's learning rate, which then trains the matrices inside the layers; None leaves
+    # them to AdamW. Meant for training from random weights; see `sft.muon_and_adamw`.
     muon_lr: float | None = None
+    # Share of the steps in which the learning rate rises linearly.
     warmup: float = 0.05
+    # AdamW's weight decay.
     weight_decay: float = 0.01
+    # Demonstrations to generate.
     problems: int = 300
+    # Steps between two measurements of the loss on held-out demonstrations.
     eval_every: int = 100
+    # Keep only the input of each layer and compute the rest again in the backward pass.
     gradient_checkpointing: bool = False
+    # Decides the order of the batches.
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -73,83 +59,6 @@ class PPOSettings:
     All sizes are those of the whole run: several processes share each batch equally, so the same
     settings train the same way on any number of processes.
 
-    Attributes
-    ----------
-    steps : int
-        PPO steps: sample a batch, score it, learn from it.
-    batch_size : int
-        Responses sampled per PPO step.
-    mini_batch_size : int
-        Responses per optimiser step.
-    samples_per_problem : int
-        Responses to each problem of a batch; a batch of 128 with 4 has 32 problems.
-    baseline : {"value", "group"}
-        What a reward is compared with: "value" is what the value head predicts, "group" the mean
-        reward of the other responses to the same problem (REINFORCE leave-one-out, Ahmadian et al.
-        2024; GRPO, Shao et al. 2024, also counts the response itself). With "group" the value head
-        does not learn, and its knobs have no effect.
-    epochs : int
-        Passes over a batch. One pass over a large batch suits a policy that samples fast; where
-        sampling is slow, more passes get more out of each response.
-    max_new_tokens : int
-        Length limit of a response.
-    policy_lr : float
-        Adam's learning rate for the policy.
-    value_lr : float
-        Adam's learning rate for the value head. It is much higher than the policy's, because the
-        head starts untrained and has to keep up with a changing policy.
-    value_warmup : int
-        Number of steps at the start in which only the value head learns.
-    lr_end : float
-        Share of both learning rates that is left in the last step. They fall linearly after the
-        value warm-up, so that the last steps average out noise instead of adding to it. If a run is
-        resumed with more steps, the rates fall more slowly from then on.
-    value_coef : float
-        Weight of the value loss; small, because value head and policy share all layers.
-    clip : float
-        How far the ratio of new to old probability may move from 1 before it is clipped.
-    value_clip : float
-        How far a value may move from its old one before it is clipped, in spreads of the reward.
-    gamma : float
-        Discount per token.
-    lam : float
-        Lambda of generalised advantage estimation. It is 1 because the reward comes at the end of a
-        short response: below 1, the errors of a value head that is still learning would enter every
-        advantage.
-    kl_coef : float
-        Coefficient of the KL penalty, in spreads of the reward per nat; the spread is that of all
-        rewards seen. At 0 the reference model is not asked, and the log's KL null; 1e-9 shows it.
-    kl_target : float or None
-        KL in nats per response that the coefficient is adapted towards (Ziegler et al. 2019,
-        section 2.2); None keeps the coefficient fixed.
-    max_grad_norm : float
-        Gradient norm above which a gradient is scaled down; the policy's and the value head's are
-        measured apart.
-    replay : int
-        Supervised updates after each PPO step, on exact answers that the policy has sampled so far:
-        self-imitation (Oh et al. 2018), most often on those that the policy finds least likely.
-        PPO looks at each answer only once. Fewer updates are made while few answers are kept. 0 is
-        plain PPO.
-    replay_batch_size : int
-        Answers per such update; they cost memory as those of `mini_batch_size` do.
-    replay_lr : float
-        Adam's learning rate for these updates; it falls as the others do.
-    replay_reward : float
-        Reward from which on an answer is exact: 1 for the evaluator. The newest such answer to each
-        problem is kept.
-    eval_every : int
-        PPO steps between evaluations on held-out problems; 0 turns them off.
-    eval_problems : int
-        How many of the held-out problems are evaluated.
-    checkpoint_every : int
-        PPO steps between checkpoints.
-    rollout_batch_size : int
-        Responses that one process generates at a time.
-    gradient_checkpointing : bool
-        Keep only the input of each layer and compute the rest again in the backward pass.
-    seed : int
-        Together with the number of a step, it decides everything random in that step.
-
     Notes
     -----
     Memory that the knobs cost on each device, computed and not measured on a GPU, for R responses
@@ -168,34 +77,79 @@ class PPOSettings:
     - `batch_size` and `epochs`: next to nothing, only token ids and a few numbers per token.
     """
 
+    # PPO steps: sample a batch, score it, learn from it.
     steps: int = 50
+    # Responses sampled per PPO step.
     batch_size: int = 128
+    # Responses per optimiser step.
     mini_batch_size: int = 32
+    # Responses to each problem of a batch; a batch of 128 with 4 has 32 problems.
     samples_per_problem: int = 1
+    # What a reward is compared with: "value" is what the value head predicts, "group" the mean
+    # reward of the other responses to the same problem (REINFORCE leave-one-out, Ahmadian et al.
+    # 2024; GRPO, Shao et al. 2024, also counts the response itself). With "group" the value head
+    # does not learn, and its knobs have no effect.
     baseline: Literal["value", "group"] = "value"
+    # Passes over a batch. One pass over a large batch suits a policy that samples fast; where
+    # sampling is slow, more passes get more out of each response.
     epochs: int = 1
+    # Length limit of a response.
     max_new_tokens: int = 96
+    # Adam's learning rate for the policy.
     policy_lr: float = 3e-4
+    # Adam's learning rate for the value head. It is much higher than the policy's, because the head
+    # starts untrained and has to keep up with a changing policy.
     value_lr: float = 5e-3
+    # Number of steps at the start in which only the value head learns.
     value_warmup: int = 5
+    # Share of both learning rates that is left in the last step. They fall linearly after the value
+    # warm-up, so that the last steps average out noise instead of adding to it. If a run is resumed
+    # with more steps, the rates fall more slowly from then on.
     lr_end: float = 0.1
+    # Weight of the value loss; small, because value head and policy share all layers.
     value_coef: float = 0.05
+    # How far the ratio of new to old probability may move from 1 before it is clipped.
     clip: float = 0.2
+    # How far a value may move from its old one before it is clipped, in spreads of the reward.
     value_clip: float = 0.6
+    # Discount per token.
     gamma: float = 1.0
+    # Lambda of generalised advantage estimation. It is 1 because the reward comes at the end of a
+    # short response: below 1, the errors of a value head that is still learning would enter every
+    # advantage.
     lam: float = 1.0
+    # Coefficient of the KL penalty, in spreads of the reward per nat; the spread is that of all
+    # rewards seen. At 0 the reference model is not asked, and the log's KL null; 1e-9 shows it.
     kl_coef: float = 0.05
+    # KL in nats per response that the coefficient is adapted towards (Ziegler et al. 2019, section
+    # 2.2); None keeps the coefficient fixed.
     kl_target: float | None = None
+    # Gradient norm above which a gradient is scaled down; the policy's and the value head's are
+    # measured apart.
     max_grad_norm: float = 1.0
+    # Supervised updates after each PPO step, on exact answers that the policy has sampled so far:
+    # self-imitation (Oh et al. 2018), most often on those that the policy finds least likely. PPO
+    # looks at each answer only once. Fewer updates are made while few answers are kept. 0 is plain
+    # PPO.
     replay: int = 0
+    # Answers per such update; they cost memory as those of `mini_batch_size` do.
     replay_batch_size: int = 8
+    # Adam's learning rate for these updates; it falls as the others do.
     replay_lr: float = 3e-4
+    # Reward from which on an answer is exact: 1 for the evaluator. The newest such answer to each
+    # problem is kept.
     replay_reward: float = 1.0
+    # PPO steps between evaluations on held-out problems; 0 turns them off.
     eval_every: int = 25
+    # How many of the held-out problems are evaluated.
     eval_problems: int = 200
+    # PPO steps between checkpoints.
     checkpoint_every: int = 25
+    # Responses that one process generates at a time.
     rollout_batch_size: int = 64
+    # Keep only the input of each layer and compute the rest again in the backward pass.
     gradient_checkpointing: bool = False
+    # Together with the number of a step, it decides everything random in that step.
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -238,7 +192,7 @@ LARGEST_SEED = 2**32 - 1  # numpy takes no larger one
 def _require(
     settings: SFTSettings | PPOSettings,
     names: str,
-    at_least: float | None = None,
+    at_least: float = 0,
     above: float | None = None,
     at_most: float = math.inf,
 ) -> None:
@@ -259,7 +213,7 @@ def _require(
         kind = "a whole number" if kinds[name] is int else "a number"
         good = isinstance(value, int if kinds[name] is int else (int, float))
         good = good and abs(value) < math.inf and value <= at_most  # nan is not
-        if not good or not (value >= (at_least or 0) if above is None else value > above):
+        if not good or not (value >= at_least if above is None else value > above):
             raise BadInput(f"{name} is {value}; it must be {kind} {wanted}")
 
 
@@ -288,48 +242,30 @@ def memory_advice(phase: str, advice: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Profile:
-    """One way to run the series.
+    """One way to run the series. Sizes in memory are computed, as in `PPOSettings`."""
 
-    Attributes
-    ----------
-    name : str
-        Its key in ``PROFILES``.
-    checkpoint : str or None
-        Published checkpoint to start from; None starts from the small base model of `base_model/`.
-    revision : str or None
-        Commit of the checkpoint on the hub; None takes the one that is pinned for it, if any.
-    dtype : str
-        Parameter type, a name in ``torch``. The weights are held once under LoRA and twice
-        without it: ChatGLM3-6B takes 12.5 GB in bfloat16, GLM-4-9B 18.8 GB.
-    lora : dict or None
-        Arguments of ``peft.LoraConfig``; None trains every parameter. An adapter of rank 16 on
-        ChatGLM3-6B has 3.9 million parameters: 62 MB with gradients and Adam's state in float32.
-    instruct : bool
-        Put a description of the LP format before every problem, for a chat model that does not
-        know it.
-    train_problems, heldout_problems : int
-        Problems for PPO, and held-out problems for evaluation.
-    threads : int or None
-        Threads that torch computes with; None leaves it to torch. The tiny profile takes one: its
-        matrices are so small that two threads mostly wait for each other, and wait long when
-        another process keeps a core busy.
-    sft, ppo : SFTSettings, PPOSettings
-        Knobs of the two stages of training.
-
-    Notes
-    -----
-    The sizes in memory are computed, not measured on a GPU; see `PPOSettings`.
-    """
-
+    # Its key in ``PROFILES``.
     name: str
+    # Published checkpoint to start from; None starts from the small base model of `base_model/`.
     checkpoint: str | None = None
+    # Commit of the checkpoint on the hub; None takes the one that is pinned for it, if any.
     revision: str | None = None
+    # Parameter type, a name in ``torch``. The weights are held once under LoRA and twice without
+    # it: ChatGLM3-6B takes 12.5 GB in bfloat16, GLM-4-9B 18.8 GB.
     dtype: str = "float32"
+    # Arguments of ``peft.LoraConfig``; None trains every parameter. An adapter of rank 16 on
+    # ChatGLM3-6B has 3.9 million parameters: 62 MB with gradients and Adam's state in float32.
     lora: dict | None = None
+    # Put a description of the LP format before each problem, for a chat model without it.
     instruct: bool = False
+    # Problems for PPO, and held-out problems for evaluation.
     train_problems: int = 6400
     heldout_problems: int = 200
+    # Threads that torch computes with; None leaves it to torch. The tiny profile takes one: its
+    # matrices are so small that two threads mostly wait for each other, and wait long when another
+    # process keeps a core busy.
     threads: int | None = None
+    # Knobs of the two stages of training.
     sft: SFTSettings = field(default_factory=SFTSettings)
     ppo: PPOSettings = field(default_factory=PPOSettings)
 
@@ -352,7 +288,23 @@ class Profile:
         )
 
 
-LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": ["query_key_value"]}
+CHATGLM3 = Profile(
+    name="chatglm3-6b",
+    checkpoint="THUDM/chatglm3-6b",
+    dtype="bfloat16",
+    lora={"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": ["query_key_value"]},
+    instruct=True,
+    sft=SFTSettings(steps=60, batch_size=16, learning_rate=2e-4, gradient_checkpointing=True),
+    ppo=PPOSettings(
+        batch_size=32,
+        mini_batch_size=4,
+        epochs=2,
+        policy_lr=1e-5,
+        value_lr=1e-4,
+        max_new_tokens=256,
+        gradient_checkpointing=True,
+    ),
+)
 
 PROFILES = {
     # Few demonstrations, and many problems with a grade. Replay makes the most of each answer.
@@ -360,39 +312,14 @@ PROFILES = {
         name="tiny", threads=1, ppo=PPOSettings(value_warmup=0, replay=18, eval_every=10)
     ),
     # This profile and the next have not been run on the published weights yet.
-    "chatglm3-6b": Profile(
-        name="chatglm3-6b",
-        checkpoint="THUDM/chatglm3-6b",
-        dtype="bfloat16",
-        lora=LORA,
-        instruct=True,
-        sft=SFTSettings(steps=60, batch_size=16, learning_rate=2e-4, gradient_checkpointing=True),
-        ppo=PPOSettings(
-            batch_size=32,
-            mini_batch_size=4,
-            epochs=2,
-            policy_lr=1e-5,
-            value_lr=1e-4,
-            max_new_tokens=256,
-            gradient_checkpointing=True,
-        ),
-    ),
-    "glm-4-9b-chat": Profile(
+    "chatglm3-6b": CHATGLM3,
+    "glm-4-9b-chat": replace(
+        CHATGLM3,
         name="glm-4-9b-chat",
         checkpoint="THUDM/glm-4-9b-chat",
-        dtype="bfloat16",
-        lora=LORA,
-        instruct=True,
         sft=SFTSettings(steps=120, batch_size=8, learning_rate=2e-4),
-        ppo=PPOSettings(
-            batch_size=16,
-            mini_batch_size=2,
-            epochs=2,
-            policy_lr=1e-5,
-            value_lr=1e-4,
-            max_new_tokens=256,
-            gradient_checkpointing=False,  # some of its published code ignores it
-        ),
+        # Some of its published code ignores gradient checkpointing.
+        ppo=replace(CHATGLM3.ppo, batch_size=16, mini_batch_size=2, gradient_checkpointing=False),
     ),
 }
 
