@@ -28,45 +28,35 @@ TEXTS = ["maximize 3 chairs", "2 chairs + tables <= 40"]
 
 @dataclass
 class Subject:
-    """A model to probe, loaded anew for every step that changes it."""
+    """A model to probe, loaded anew for every step that changes it: ChatGLM, or a control."""
 
     name: str
-    load: Callable[[], Any]
-    load_tokenizer: Callable[[], Any]
+    checkpoint: Path
+
+    def load(self) -> Any:
+        if self.name != "chatglm":
+            return _control(self.name)
+        return AutoModelForCausalLM.from_pretrained(
+            self.checkpoint, torch_dtype=torch.float32, trust_remote_code=True
+        ).eval()
+
+    def load_tokenizer(self) -> Any:
+        if self.name != "chatglm":
+            return _control_tokenizer()
+        return AutoTokenizer.from_pretrained(self.checkpoint, trust_remote_code=True)
 
     def batch(self, texts: list[str] = TEXTS[:1]) -> dict[str, torch.Tensor]:
         """Ids, mask and positions, left-padded here by hand: padding has steps of its own."""
-        rows = [self.encode(text) for text in texts]
-        width = max(map(len, rows))
-        lengths = [len(row) for row in rows]
-        batch = {
-            "input_ids": [[0] * (width - n) + row for n, row in zip(lengths, rows, strict=True)],
-            "attention_mask": [[0] * (width - n) + [1] * n for n in lengths],
-        }
+        # Any ids will do, as the weights are random.
+        rows = [[3 + ord(character) % 40 for character in text] for text in texts]
+        batch = {"input_ids": rows, "attention_mask": [[1] * len(row) for row in rows]}
         if self.name == "chatglm":
-            batch["position_ids"] = [[0] * (width - n) + list(range(n)) for n in lengths]
-        return {key: torch.tensor(value) for key, value in batch.items()}
-
-    def encode(self, text: str) -> list[int]:
-        """Ids that need no tokenizer; any will do, as the weights are random."""
-        return [3 + ord(character) % 40 for character in text]
-
-
-# -- subjects ---------------------------------------------------------------------------------
-
-
-def subject(name: str, checkpoint: Path) -> Subject:
-    """ChatGLM from its folder, or a control of three layers."""
-    if name == "chatglm":
-        options = {"trust_remote_code": True}
-        return Subject(
-            name,
-            lambda: AutoModelForCausalLM.from_pretrained(
-                checkpoint, torch_dtype=torch.float32, **options
-            ).eval(),
-            lambda: AutoTokenizer.from_pretrained(checkpoint, **options),
-        )
-    return Subject(name, lambda: _control(name), _control_tokenizer)
+            batch["position_ids"] = [list(range(len(row))) for row in rows]
+        width = max(map(len, rows))
+        return {
+            key: torch.tensor([[0] * (width - len(row)) + row for row in value])
+            for key, value in batch.items()
+        }
 
 
 def _control(name: str) -> nn.Module:
@@ -153,26 +143,28 @@ def _wrap(model: Any) -> Any:
     return AutoModelForCausalLMWithValueHead.from_pretrained(model)
 
 
-def wrap_blog_move_delete(s: Subject) -> None:
+def _alias(s: Subject) -> Any:
+    """ChatGLM with its head under the name that TRL looks for, as a second module."""
     model = s.load()
     model.lm_head = model.transformer.output_layer
+    return model
+
+
+def wrap_blog_move_delete(s: Subject) -> None:
+    model = _alias(s)
     del model.transformer.output_layer
     _wrap(model)(**s.batch())
 
 
 def wrap_alias(s: Subject) -> None:
-    model = s.load()
-    model.lm_head = model.transformer.output_layer
-    wrapped = _wrap(model)
+    wrapped = _wrap(_alias(s))
     wrapped(**s.batch())
     generate(wrapped, s.batch())
 
 
 def wrap_alias_save(s: Subject) -> None:
-    model = s.load()
-    model.lm_head = model.transformer.output_layer
     with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
+        _alias(s).save_pretrained(folder)
 
 
 def wrap_property(s: Subject) -> None:
@@ -399,7 +391,7 @@ def main() -> None:
     task = {"steps": steps, "look": look}[options.task]
     with options.output.open("w") as file:
         for name in options.models:
-            for row in task(subject(name, options.checkpoint)):
+            for row in task(Subject(name, options.checkpoint)):
                 file.write(json.dumps(row) + "\n")
 
 

@@ -24,6 +24,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
+import pandas as pd
 from packaging.version import Version
 
 from glm_ppo_utils import atomic
@@ -51,6 +52,7 @@ COMPANIONS = (
         "tokenizers==0.23.3 peft==0.21.2 huggingface_hub==1.33.0 hf_xet==1.8.0 safetensors==0.8.0",
     ),
 )
+TIMEOUT = 900  # seconds for one run of the probe
 # The published code of ChatGLM3, in a package that needs no hub (Apache-2.0). It is an oracle for
 # tests and not a dependency: installed beside the overlays, never imported by this package.
 GENUINE = ("deep_training", "deep_training==0.3.0")
@@ -126,9 +128,12 @@ def install(transformers: str) -> Path:
             [*command, "--target", str(scratch), *packages], capture_output=True, text=True
         )
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise OverlayError(f"pip could not install {' '.join(packages)} ({last})")
+            raise OverlayError(f"pip could not install {' '.join(packages)} ({_last_line(done)})")
     return target
+
+
+def _last_line(done: subprocess.CompletedProcess) -> str:
+    return (done.stderr.strip().splitlines() or ["no message"])[-1]
 
 
 def _companions(transformers: str) -> list[str]:
@@ -139,22 +144,10 @@ def _companions(transformers: str) -> list[str]:
 # -- running the probe ------------------------------------------------------------------------
 
 
-def run_probe(transformers: str, *arguments: str, timeout: float = 900) -> list[dict]:
-    """Run the probe under a version of transformers.
+def run_probe(transformers: str, *arguments: str) -> list[dict]:
+    """Run ``python -m glm_ppo_utils.labs.probe`` under a version of transformers.
 
-    Parameters
-    ----------
-    transformers
-        A version whose overlay is installed, or the environment's own.
-    arguments
-        Of ``python -m glm_ppo_utils.labs.probe``, without the checkpoint.
-    timeout
-        Seconds.
-
-    Returns
-    -------
-    list of dict
-        The lines of JSON that the probe wrote.
+    Returns the lines of JSON that the probe wrote; `arguments` are its own, but the checkpoint.
 
     Raises
     ------
@@ -176,16 +169,17 @@ def run_probe(transformers: str, *arguments: str, timeout: float = 900) -> list[
                 cwd=scratch,
                 capture_output=True,
                 text=True,
-                timeout=timeout,
+                timeout=TIMEOUT,
             )
         except subprocess.TimeoutExpired as error:
             raise OverlayError(
-                f"the probe under transformers {transformers} took over {timeout:.0f} s; "
+                f"the probe under transformers {transformers} took over {TIMEOUT:.0f} s; "
                 "run it again on a machine with less to do"
             ) from error
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise OverlayError(f"the probe failed under transformers {transformers}: {last}")
+            raise OverlayError(
+                f"the probe failed under transformers {transformers}: {_last_line(done)}"
+            )
         return [json.loads(line) for line in output.read_text().splitlines()]
 
 
@@ -247,11 +241,8 @@ def _look(transformers: str) -> dict:
 def what_extract_past_returns(transformers: str) -> dict:
     """What ``_extract_past_from_model_output`` is and returns under a version.
 
-    Returns
-    -------
-    dict
-        ``signature`` and ``returns`` as text, ``parts`` the same for each part of what is
-        returned; only ``exception`` where it cannot be called as ChatGLM calls it.
+    ``signature`` and ``returns`` as text, ``parts`` the same for each part of what is returned;
+    only ``exception`` where it cannot be called as ChatGLM calls it.
     """
     return _look(transformers)["extract_past"]
 
@@ -259,21 +250,16 @@ def what_extract_past_returns(transformers: str) -> dict:
 def what_layer_0_receives(transformers: str, use_cache: bool = True) -> list[dict]:
     """What arrives as ``kv_cache`` at layer 0 in each forward pass of a generation.
 
-    Returns
-    -------
-    list of dict
-        ``call`` (1, 2, ...), ``tokens`` given to the layer, ``kv_cache`` as text.
+    One dict a pass: ``call`` (1, 2, ...), ``tokens`` given to the layer, ``kv_cache`` as text.
     """
     return _look(transformers)["layer_0"]["cache" if use_cache else "no_cache"]
 
 
 def generation_traceback(transformers: str, how: str = "single") -> list[str]:
-    """The traceback of ``generate`` on ChatGLM: its frames, innermost last, then the message.
+    """The traceback of ``generate`` on ChatGLM; an empty list means that it worked.
 
     Parameters
     ----------
-    transformers
-        The version to run under.
     how
         ``single``: one prompt. ``padded``: a left-padded batch of two. ``no_cache``: one prompt
         with ``use_cache=False``. ``newer_code``: one prompt, the cache being read as code
@@ -282,8 +268,8 @@ def generation_traceback(transformers: str, how: str = "single") -> list[str]:
     Returns
     -------
     list of str
-        Frames in transformers and in ChatGLM's code, ``file:line function: code``, and last the
-        type and message; an empty list means that generation worked.
+        Frames in transformers and in ChatGLM's code, ``file:line function: code``, innermost last,
+        then the type and message.
     """
     return _look(transformers)["traceback"][how]
 
@@ -305,12 +291,14 @@ def generate_with_patch(transformers: str) -> dict:
 # -- the table --------------------------------------------------------------------------------
 
 
-def matrix(versions: Sequence[str] = ALL, path: Path = TABLE) -> list[dict]:
-    """Install and probe every version and write the table; one line per version on the way.
+def matrix(versions: Sequence[str] = ALL) -> None:
+    """Install and probe every version, one line for each, and write the table and its figure.
 
     Each row carries the date and the Python and torch it was measured with. A version that cannot
     be installed or probed gets one row that says why.
     """
+    from glm_ppo_utils.plotting import version_matrix
+
     when = {
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),
@@ -326,20 +314,11 @@ def matrix(versions: Sequence[str] = ALL, path: Path = TABLE) -> list[dict]:
         failed = sorted({row.model for row in rows if row.result == "fail"})
         print(f"{transformers}: {len(rows)} steps, failures in {failed or 'none'}", flush=True)
         table += [{**asdict(row), **when} for row in rows]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_table(path, table)
-    return table
+    pd.DataFrame(table).to_csv(TABLE, index=False)
+    version_matrix(table).savefig(TABLE.with_suffix(".png"), dpi=120, bbox_inches="tight")
 
 
-def write_table(path: Path, rows: Sequence[dict]) -> None:
-    """Write rows with the same keys as a CSV file."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read_matrix(path: Path = TABLE) -> list[dict]:
+def read_matrix() -> list[dict]:
     """The stored table, one dict a row.
 
     Raises
@@ -347,17 +326,10 @@ def read_matrix(path: Path = TABLE) -> list[dict]:
     OverlayError
         If it was never made.
     """
-    if not path.is_file():
-        raise OverlayError(f"there is no {path}; make it with: make lab-versions")
-    with path.open(newline="") as file:
+    if not TABLE.is_file():
+        raise OverlayError(f"there is no {TABLE}; make it with: make lab-versions")
+    with TABLE.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def draw(table: Sequence[dict]) -> None:
-    """Write the table as a figure, versions across and steps down, beside its CSV."""
-    from glm_ppo_utils.plotting import version_matrix  # matplotlib is not in the overlays
-
-    version_matrix(table).savefig(TABLE.with_suffix(".png"), dpi=120, bbox_inches="tight")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -368,7 +340,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.command == "matrix":
-            draw(matrix(options.versions or ALL))
+            matrix(options.versions or ALL)
         for transformers in options.versions or LIVE:
             if options.command == "install":
                 print(install(transformers), flush=True)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from safetensors.torch import save_file
 from sentencepiece import SentencePieceTrainer
@@ -30,7 +31,6 @@ from glm_ppo_utils.chatglm import add_value_head, load_policy, load_tokenizer, s
 from glm_ppo_utils.chatglm.hub import remote_code
 from glm_ppo_utils.gradient_checkpointing import turn_on_gradient_checkpointing
 from glm_ppo_utils.labs.probe import check_finite
-from glm_ppo_utils.labs.versions import write_table
 from glm_ppo_utils.ppo import PPORun
 from glm_ppo_utils.profiles import PPOSettings, SFTSettings
 from glm_ppo_utils.rollout import encode_prompt
@@ -72,10 +72,6 @@ class Trial:
 def tokenizer(trial: Trial) -> None:
     trial.tokenizer = load_tokenizer(trial.folder)
     trial.tokenizer(["say one please", "say"], padding=True)
-
-
-def prompt(trial: Trial) -> None:
-    encode_prompt(trial.tokenizer, WORDS[0].text)
 
 
 def load(trial: Trial) -> None:
@@ -132,21 +128,17 @@ def save(trial: Trial) -> None:
         raise ArithmeticError("the tokenizer changed")
 
 
-def checkpointing(trial: Trial) -> None:
-    turn_on_gradient_checkpointing(trial.policy)
-
-
 # Each step with those that must have worked before it.
-STEPS: dict[str, tuple[Callable[[Trial], None], set[str]]] = {
+STEPS: dict[str, tuple[Callable[[Trial], object], set[str]]] = {
     "tokenizer": (tokenizer, set()),
-    "prompt": (prompt, {"tokenizer"}),
+    "prompt": (lambda t: encode_prompt(t.tokenizer, WORDS[0].text), {"tokenizer"}),
     "load": (load, set()),
     "values": (values, {"load"}),
     "generate": (generate, {"prompt", "load"}),
     "SFT": (sft, {"prompt", "load"}),
     "PPO": (ppo, {"generate", "values"}),
     "save and reload": (save, {"tokenizer", "load"}),
-    "checkpointing": (checkpointing, {"load"}),
+    "checkpointing": (lambda t: turn_on_gradient_checkpointing(t.policy), {"load"}),
 }
 
 
@@ -177,7 +169,7 @@ def try_vintage(folder: Path) -> dict[str, str]:
     return row
 
 
-def _try(step: Callable[[Trial], None], trial: Trial) -> str:
+def _try(step: Callable[[Trial], object], trial: Trial) -> str:
     with warnings.catch_warnings(record=True) as caught, redirect_stdout(io.StringIO()):
         warnings.simplefilter("always")
         try:
@@ -265,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows.append(try_vintage(folder))
         print(*(f"{key}: {value}" for key, value in rows[-1].items()), sep="\n  ", flush=True)
     if options.table:
-        write_table(options.table, rows)
+        pd.DataFrame(rows).to_csv(options.table, index=False)
     return 0
 
 
