@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from glm_ppo_utils.evaluator.canonical_form import simplify
 from glm_ppo_utils.evaluator.graph import Matching, match
 from glm_ppo_utils.evaluator.lp_format import extract_lp, parse_lp
 from glm_ppo_utils.evaluator.lp_writer import format_bound, format_number, format_row
-from glm_ppo_utils.evaluator.program import LinearProgram, same
+from glm_ppo_utils.evaluator.program import Floats, LinearProgram, same
 
 # In the order in which a student should hear of them.
 KINDS = [
@@ -78,59 +79,61 @@ def compare_programs(response: str, reference: str) -> Comparison:
     return Comparison(p, q, matching, list_differences(p, q, matching))
 
 
+class Pair(NamedTuple):
+    """Two variables that are matched, by position; None for one that is matched with nothing.
+
+    The name is the writer's, or else the reference's.
+    """
+
+    ours: int | None
+    theirs: int | None
+    name: str
+
+
 @np.errstate(invalid="ignore")
 def list_differences(p: LinearProgram, q: LinearProgram, matching: Matching) -> list[Difference]:
     """The edits that turn ``p`` into ``q``, the weightiest first."""
-    names = matched_names(p, q, matching)
+    n, m = len(p.names), len(q.names)
+    pairs = [
+        Pair(j if j < n else None, k if k < m else None, p.names[j] if j < n else q.names[k])
+        for j, k in enumerate(matching.columns.tolist())
+    ]
     found = [
-        *objective_differences(p, q, matching, names),
-        *row_differences(p, q, matching, names),
-        *variable_differences(p, q, matching, names),
+        *objective_differences(p, q, matching, pairs),
+        *row_differences(p, q, matching, pairs),
+        *variable_differences(p, q, pairs),
     ]
     return sorted(found, key=lambda difference: KINDS.index(difference.kind))
 
 
-def matched_names(p: LinearProgram, q: LinearProgram, matching: Matching) -> list[str]:
-    """The writer's name for each variable of the reference, or its own where it has no match."""
-    names = list(q.names)
-    for j, k in enumerate(matching.columns):
-        if j < len(p.names) and k < len(names):
-            names[k] = p.names[j]
-    return names
-
-
-def value_text(what: str, where: str, mine: float, right: float) -> str:
-    """How to correct a coefficient."""
-    if not mine:
-        return f"{what} is missing {where}, with coefficient {format_number(right)}"
-    if not right:
-        return f"{what} should not be {where}"
-    return (
-        f"the coefficient of {what} {where} should be {format_number(right)}, "
-        f"not {format_number(mine)}"
-    )
+def term_differences(
+    kind: str, where: str, ours: Floats, theirs: Floats, pairs: list[Pair], **place: int
+) -> Iterator[Difference]:
+    """What to change in the coefficients of the objective or of a row."""
+    mine_of, right_of = ours.tolist(), theirs.tolist()
+    for j, k, name in pairs:
+        mine = 0.0 if j is None else mine_of[j]
+        right = 0.0 if k is None else right_of[k]
+        if mine != right and not same(mine, right):
+            if not mine:
+                text = f"{name} is missing {where}, with coefficient {format_number(right)}"
+            elif not right:
+                text = f"{name} should not be {where}"
+            else:
+                numbers = f"{format_number(right)}, not {format_number(mine)}"
+                text = f"the coefficient of {name} {where} should be {numbers}"
+            yield Difference(kind, text, variable=j, reference_variable=k, **place)
 
 
 def objective_differences(
-    p: LinearProgram, q: LinearProgram, matching: Matching, names: list[str]
+    p: LinearProgram, q: LinearProgram, matching: Matching, pairs: list[Pair]
 ) -> Iterator[Difference]:
     """What to change in the sense, the coefficients and the constant of the objective."""
     if matching.negated:
         worse, better = ("maximised", "minimised") if p.maximize else ("minimised", "maximised")
         yield Difference("objective sense", f"the objective should be {better}, not {worse}")
     sign = (-1.0 if p.maximize else 1.0) * (-1.0 if matching.negated else 1.0)
-    ours, theirs = p.objective.tolist(), q.cost.tolist()
-    for j, k in enumerate(matching.columns.tolist()):
-        mine = ours[j] if j < len(ours) else 0.0
-        right = sign * theirs[k] if k < len(theirs) else 0.0
-        if not same(mine, right):
-            what = p.names[j] if j < len(p.names) else names[k]
-            yield Difference(
-                "objective",
-                value_text(what, "in the objective", mine, right),
-                variable=j if j < len(p.names) else None,
-                reference_variable=k if k < len(q.names) else None,
-            )
+    yield from term_differences("objective", "in the objective", p.objective, sign * q.cost, pairs)
     constant = sign * (-q.offset if q.maximize else q.offset)
     if not same(p.offset, constant):
         text = f"{format_number(constant)}, not {format_number(p.offset)}"
@@ -138,24 +141,21 @@ def objective_differences(
 
 
 def row_differences(
-    p: LinearProgram, q: LinearProgram, matching: Matching, names: list[str]
+    p: LinearProgram, q: LinearProgram, matching: Matching, pairs: list[Pair]
 ) -> Iterator[Difference]:
     """Rows that are missing or too many, and what to change in the others."""
     for i, k in enumerate(matching.rows.tolist()):
         if k >= len(q.matrix):
-            edits = 2 + np.count_nonzero(p.matrix[i])
             text = f"the constraint {format_row(p, i)} is not in the reference"
-            yield Difference("constraint", text, edits, row=i)
+            yield Difference("constraint", text, row_edits(p, i), row=i)
         elif i >= len(p.matrix):
-            edits = 2 + np.count_nonzero(q.matrix[k])
-            text = f"the constraint {row_text(q, k, names)} is missing"
-            yield Difference("constraint", text, edits, reference_row=k)
+            text = f"the constraint {row_text(q, k, pairs)} is missing"
+            yield Difference("constraint", text, row_edits(q, k), reference_row=k)
         else:
-            found = list(label_differences(p, q, matching, names, i, k))
-            labels = 2 + max(np.count_nonzero(p.matrix[i]), np.count_nonzero(q.matrix[k]))
-            if 2 * len(found) > labels:
+            found = list(label_differences(p, q, matching, pairs, i, k))
+            if 2 * len(found) > max(row_edits(p, i), row_edits(q, k)):
                 text = (
-                    f"the constraint {row_text(q, k, names)} is missing: "
+                    f"the constraint {row_text(q, k, pairs)} is missing: "
                     f"{format_row(p, i)} stands in its place"
                 )
                 yield Difference("constraint", text, len(found), row=i, reference_row=k)
@@ -163,67 +163,59 @@ def row_differences(
                 yield from found
 
 
-def row_text(q: LinearProgram, k: int, names: list[str]) -> str:
+def row_edits(program: LinearProgram, i: int) -> int:
+    """How many edits it takes to write a row."""
+    return 2 + np.count_nonzero(program.matrix[i])
+
+
+def row_text(q: LinearProgram, k: int, pairs: list[Pair]) -> str:
     """A reference's row in the writer's names, with its label if that says something."""
+    names = {pair.theirs: pair.name for pair in pairs}
+    text = format_row(q, k, tuple(names[j] for j in range(len(q.names))))
     label = q.row_names[k]
-    text = format_row(q, k, tuple(names))
     return f"{label} ({text})" if label and not label[-1].isdigit() else text
 
 
 def label_differences(
-    p: LinearProgram, q: LinearProgram, matching: Matching, names: list[str], i: int, k: int
+    p: LinearProgram, q: LinearProgram, matching: Matching, pairs: list[Pair], i: int, k: int
 ) -> Iterator[Difference]:
     """What to change in row ``i`` so that it equals row ``k`` of the reference up to a factor."""
-    scale, columns = float(matching.scales[i]), matching.columns.tolist()
+    scale = float(matching.scales[i])
     low, high = sorted((scale * float(q.row_lower[k]), scale * float(q.row_upper[k])))
     sense = "=" if low == high else ">=" if high == math.inf else "<="
     mine_low, mine_high = float(p.row_lower[i]), float(p.row_upper[i])
     right = low if sense == ">=" else high
     mine = mine_low if mine_high == math.inf else mine_high
-    turned = (math.isinf(low), math.isinf(high)) != (math.isinf(mine_low), math.isinf(mine_high))
-    ours, theirs = p.matrix[i].tolist(), q.matrix[k].tolist()
-    pairs = [
-        (ours[j] if j < len(ours) else 0.0, scale * theirs[m] if m < len(theirs) else 0.0)
-        for j, m in enumerate(columns)
-    ]
-    wrong = [j for j, (a, b) in enumerate(pairs) if a != b and not same(a, b)]
-    if not (turned or wrong or not same(mine, right)):
-        return
-    text = format_row(p, i)
-    if turned:
-        yield Difference("sense", f"the sense of {text} should be {sense}", row=i, reference_row=k)
+    row, place = format_row(p, i), {"row": i, "reference_row": k}
+    if (math.isinf(low), math.isinf(high)) != (math.isinf(mine_low), math.isinf(mine_high)):
+        yield Difference("sense", f"the sense of {row} should be {sense}", **place)
     if not same(mine, right):
-        text_right = f"{format_number(right)}, not {format_number(mine)}"
-        text_right = f"the right-hand side of {text} should be {text_right}"
-        yield Difference("right-hand side", text_right, row=i, reference_row=k)
-    for j in wrong:
-        column = columns[j]
-        what = p.names[j] if j < len(p.names) else names[column]
-        yield Difference(
-            "coefficient",
-            value_text(what, f"in {text}", *pairs[j]),
-            variable=j if j < len(p.names) else None,
-            reference_variable=column if column < len(q.names) else None,
-            row=i,
-            reference_row=k,
-        )
+        numbers = f"{format_number(right)}, not {format_number(mine)}"
+        text = f"the right-hand side of {row} should be {numbers}"
+        yield Difference("right-hand side", text, **place)
+    theirs = scale * q.matrix[k]
+    yield from term_differences("coefficient", f"in {row}", p.matrix[i], theirs, pairs, **place)
 
 
 def variable_differences(
-    p: LinearProgram, q: LinearProgram, matching: Matching, names: list[str]
+    p: LinearProgram, q: LinearProgram, pairs: list[Pair]
 ) -> Iterator[Difference]:
     """Variables that are missing or too many, and what to change in the bounds of the others."""
-    for j, k in enumerate(matching.columns.tolist()):
-        if j >= len(p.names):
-            edits = 1 + int(q.lower[k] != 0) + int(q.upper[k] != np.inf) + int(q.integer[k])
-            text = f"the variable {names[k]} is missing"
-            yield Difference("variable", text, edits, reference_variable=k)
-        elif k >= len(q.names):
-            edits = 1 + int(p.lower[j] != 0) + int(p.upper[j] != np.inf) + int(p.integer[j])
-            text = f"the variable {p.names[j]} is not in the reference"
-            yield Difference("variable", text, edits, variable=j)
-        else:
+    for j, k, name in pairs:
+        if j is not None and k is not None:
             yield from bound_differences(p, q, j, k)
+        elif j is not None:
+            text = f"the variable {name} is not in the reference"
+            yield Difference("variable", text, variable_edits(p, j), variable=j)
+        elif k is not None:
+            text = f"the variable {name} is missing"
+            yield Difference("variable", text, variable_edits(q, k), reference_variable=k)
+
+
+def variable_edits(program: LinearProgram, j: int) -> int:
+    """How many edits it takes to declare a variable with its bounds."""
+    bounds = int(program.lower[j] != 0) + int(program.upper[j] != np.inf)
+    return 1 + bounds + int(program.integer[j])
 
 
 def bound_differences(p: LinearProgram, q: LinearProgram, j: int, k: int) -> Iterator[Difference]:

@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -309,49 +310,47 @@ class _Parser:
         left = Expression() if empty else self.side(one_line=False)
         sense = self.operator()
         right = self.side(one_line=True)
-        if self.token.kind == "operator":
-            self.range_row(name, start, left, sense, right)
+        if self.token.kind != "operator":
+            row = left
+            for variable, values in right.terms.items():
+                row.terms.setdefault(variable, []).extend(-value for value in values)
+            low = right if sense in (">=", "=") else None
+            high = right if sense in ("<=", "=") else None
         else:
-            self.row(name, start, left, sense, right)
+            last = self.range_end(sense)
+            if left.terms or last.terms:
+                raise self.error("a range is number <= variables <= number", start)
+            row = right
+            low, high = (left, last) if sense == "<=" else (last, left)
+        self.add_row(name, start, row, low, high)
         if self.token.kind not in ("newline", "keyword", "label", "end_of_text"):
             raise self.expected("an operator or the end of the constraint")
         self.skip_newlines()
 
-    def row(self, name: str, start: int, left: Expression, sense: str, right: Expression) -> None:
-        """Collect variables on the left and constants on the right."""
-        terms = {n: list(values) for n, values in left.terms.items()}
-        for n, values in right.terms.items():
-            terms.setdefault(n, []).extend(-v for v in values)
-        coefficients = {self.columns[n]: self.add_up(v, start) for n, v in terms.items()}
-        value = self.add_up(right.constants + [-v for v in left.constants], start)
-        low = -math.inf if sense == "<=" else value
-        high = math.inf if sense == ">=" else value
-        self.add_row(name, start, coefficients, low, high)
-
-    def add_row(
-        self, name: str, start: int, coefficients: dict[int, float], low: float, high: float
-    ) -> None:
-        """Keep a row; one that is open on both sides says nothing."""
-        if low == math.inf or high == -math.inf:
-            raise self.error("no values keep this constraint: infinity is on its wrong side", start)
-        if low > -math.inf or high < math.inf:
-            self.rows.append((name, coefficients, low, high))
-
-    def range_row(
-        self, name: str, start: int, left: Expression, sense: str, middle: Expression
-    ) -> None:
+    def range_end(self, sense: str) -> Expression:
+        """The third side of a range, after the second of its equal operators."""
         second = self.token
         if self.operator() != sense or sense == "=":
             raise self.error("a range needs <= twice or >= twice", second.start)
-        right = self.side(one_line=True)
-        if left.terms or right.terms:
-            raise self.error("a range is number <= variables <= number", start)
-        coefficients = {self.columns[n]: self.add_up(v, start) for n, v in middle.terms.items()}
-        ends = [
-            self.add_up(side.constants + [-v for v in middle.constants], start)
-            for side in ((left, right) if sense == "<=" else (right, left))
-        ]
-        self.add_row(name, start, coefficients, ends[0], ends[1])
+        return self.side(one_line=True)
+
+    def add_row(
+        self,
+        name: str,
+        start: int,
+        row: Expression,
+        low: Expression | None,
+        high: Expression | None,
+    ) -> None:
+        """Keep ``low <= row <= high``, constants moved to the ends, unless both ends are open."""
+        coefficients = {self.columns[n]: self.add_up(v, start) for n, v in row.terms.items()}
+        moved = [-value for value in row.constants]
+        lower = self.add_up(low.constants + moved, start) if low else -math.inf
+        upper = self.add_up(high.constants + moved, start) if high else math.inf
+        if lower == math.inf or upper == -math.inf:
+            raise self.error("no values keep this constraint: infinity is on its wrong side", start)
+        if lower > -math.inf or upper < math.inf:
+            self.rows.append((name, coefficients, lower, upper))
 
     def add_up(self, values: list[float], start: int) -> float:
         """The sum, 0 where the numbers cancel up to rounding."""
@@ -395,21 +394,17 @@ class _Parser:
             return self.known_variable()
         raise self.expected("a number, `inf` or a variable's name")
 
-    def apply_bound(self, sides: list[float | str], senses: list[str], start: int) -> None:
-        names = [side for side in sides if isinstance(side, str)]
+    def apply_bound(self, sides: list[Any], senses: list[str], start: int) -> None:
         if len(sides) == 2 and isinstance(sides[0], str):
             sides, senses = sides[::-1], [FLIPPED[senses[0]]]
-        if len(names) != 1 or len(sides) == 1 or not isinstance(sides[1], str):
+        if [isinstance(side, str) for side in sides] not in ([False, True], [False, True, False]):
             raise self.error("expected a bound: number <= variable <= number", start)
         if len(senses) == 2 and (senses[0] != senses[1] or senses[0] == "="):
             raise self.error("a range needs <= twice or >= twice", start)
-        low = high = None
-        # Each number as `variable sense number`.
-        numbers = [side for side in sides if not isinstance(side, str)]
-        for value, sense in zip(numbers, (FLIPPED[senses[0]], *senses[1:]), strict=True):
-            low = value if sense in (">=", "=") else low
-            high = value if sense in ("<=", "=") else high
-        self.set_bounds(names[0], low, high, start)
+        first, name, *others = sides
+        last = others[0] if others else None
+        ends = {"<=": (first, last), ">=": (last, first), "=": (first, first)}
+        self.set_bounds(name, *ends[senses[0]], start)
 
     def set_bounds(self, name: str, low: float | None, high: float | None, start: int) -> None:
         if low == math.inf or high == -math.inf:
