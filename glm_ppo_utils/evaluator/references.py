@@ -6,6 +6,7 @@ from pathlib import Path
 
 import highspy
 import numpy as np
+from scipy.sparse import csc_array, csr_array
 
 from glm_ppo_utils.evaluator.lp_format import parse_lp
 from glm_ppo_utils.evaluator.lp_tokens import Limits, LPError, TooLarge, extract_lp
@@ -78,17 +79,13 @@ def read_mps(path: Path, limits: Limits) -> LinearProgram:
     for setting, size in (("variables", lp.num_col_), ("rows", lp.num_row_)):
         if size > getattr(limits, setting):
             raise TooLarge(f"{path} has {size} {setting}", setting)
-    matrix = np.zeros((lp.num_row_, lp.num_col_))
-    starts = np.asarray(lp.a_matrix_.start_)
-    lines = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    index, value = np.asarray(lp.a_matrix_.index_, dtype=int), np.asarray(lp.a_matrix_.value_)
-    rowwise = lp.a_matrix_.format_ == highspy.MatrixFormat.kRowwise
-    matrix[(lines, index) if rowwise else (index, lines)] = value
+    terms, shape = lp.a_matrix_, (lp.num_row_, lp.num_col_)
+    layout = csr_array if terms.format_ == highspy.MatrixFormat.kRowwise else csc_array
     return LinearProgram(
         maximize=lp.sense_ == highspy.ObjSense.kMaximize,
         objective=np.array(lp.col_cost_, dtype=float),
         offset=float(lp.offset_),
-        matrix=matrix,
+        matrix=layout((terms.value_, terms.index_, terms.start_), shape, dtype=float).toarray(),
         row_lower=np.array(lp.row_lower_, dtype=float),
         row_upper=np.array(lp.row_upper_, dtype=float),
         lower=np.array(lp.col_lower_, dtype=float),
