@@ -94,11 +94,11 @@ def test_every_parameter_is_initialised_from_the_seed(monkeypatch):
     assert same(first.state_dict(), second.state_dict())
 
 
-def test_writing_a_checkpoint_leaves_the_random_state(tmp_path):
+def test_writing_a_checkpoint_leaves_the_random_state(saved, tmp_path):
     torch.manual_seed(7)
     expected = torch.rand(1)
     torch.manual_seed(7)
-    write_checkpoint(tmp_path / "m", {**SIZES, "padded_vocab_size": 20}, seed=1)
+    write_checkpoint(tmp_path / "m", SIZES, saved / "tokenizer.model", seed=1)
     assert torch.equal(torch.rand(1), expected)
 
 

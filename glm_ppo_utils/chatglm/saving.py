@@ -5,7 +5,6 @@ and three Python files, so that ``from_pretrained(folder, trust_remote_code=True
 the published ChatGLM3, with nothing of this package installed.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -13,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.utils.sha import sha_fileobj
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.dynamic_module_utils import get_relative_import_files
 
 from glm_ppo_utils import atomic
 
@@ -30,14 +31,13 @@ AUTO_MAP = {
     "AutoModelForCausalLM": MODEL,
     "AutoModelForSeq2SeqLM": MODEL,
 }
-CODE_FILES = ("configuration_chatglm.py", "modeling_chatglm.py", "tokenization_chatglm.py")
 CHECKSUMS = "SHA256SUMS"
 
 
 def write_checkpoint(
     folder: Path | str,
     config: ChatGLMConfig | Mapping,
-    tokenizer_model: Path | str | None = None,
+    tokenizer_model: Path | str,
     seed: int = 0,
 ) -> Path:
     """Write an untrained ChatGLM3 as a checkpoint folder.
@@ -50,7 +50,7 @@ def write_checkpoint(
         A configuration, or its arguments. Without ``padded_vocab_size`` the arguments get the
         tokenizer's size.
     tokenizer_model
-        A SentencePiece model (``tokenizer.model``); None writes no tokenizer.
+        A SentencePiece model (``tokenizer.model``).
     seed
         Of the random weights. The caller's random state is left as it was.
 
@@ -59,11 +59,10 @@ def write_checkpoint(
     CheckpointError
         If the folder cannot be written.
     """
-    tokenizer = None if tokenizer_model is None else ChatGLMTokenizer(str(tokenizer_model))
+    tokenizer = ChatGLMTokenizer(tokenizer_model)
     if not isinstance(config, ChatGLMConfig):
-        sizes = {} if tokenizer is None else {"padded_vocab_size": tokenizer.vocab_size}
-        ends = {"pad_token_id": 0, "eos_token_id": 2}
-        config = ChatGLMConfig(**{**sizes, **ends, **config})
+        own = {"padded_vocab_size": tokenizer.vocab_size, "pad_token_id": 0, "eos_token_id": 2}
+        config = ChatGLMConfig(**{**own, **config})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = ChatGLMForConditionalGeneration(config)
@@ -107,7 +106,8 @@ def _write(model: Any, tokenizer: PreTrainedTokenizerBase | None, folder: Path) 
     base = base_model(model)
     if base.config.model_type == ChatGLMConfig.model_type:
         _add_code(folder, base, tokenizer)
-    _write_checksums(folder)
+    lines = [f"{sha256(path)}  {path.name}\n" for path in sorted(folder.glob("*.safetensors"))]
+    (folder / CHECKSUMS).write_text("".join(lines))
 
 
 def verify_checksums(folder: Path) -> None:
@@ -134,8 +134,7 @@ def _add_code(
     folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None
 ) -> None:
     """Put the model's own code into the folder and name it in the configuration files."""
-    owners = [model, model.config] + ([] if tokenizer is None else [tokenizer])
-    for owner in owners:
+    for owner in (model, model.config, tokenizer):
         for path in _code_of(type(owner)):
             shutil.copyfile(path, folder / path.name)
     # Paths of the machine that saved it have no place in a checkpoint.
@@ -171,23 +170,13 @@ def _ignore(tokenizer: object, value: object) -> None:
 
 
 def _code_of(cls: type) -> list[Path]:
-    """The Python files that a class of ChatGLM needs; none for a class of transformers.
-
-    Beside this package's three files lie others that do not belong to a checkpoint; beside code
-    that came with a checkpoint lies only what it imports.
-    """
-    modules = {name.removesuffix(".py") for name in CODE_FILES}
+    """The file of a class of ChatGLM and those it imports; none for a class of transformers."""
     for ancestor in cls.__mro__:
-        if ancestor.__module__.rpartition(".")[2] in modules:
+        if ancestor.__module__.endswith("_chatglm"):
             # Where the function was compiled from; the module of that name may be another by now.
-            home = Path(ancestor.__init__.__code__.co_filename).parent  # type: ignore[misc]
-            ours = home == Path(__file__).parent
-            return [home / name for name in CODE_FILES] if ours else _remote_files(home)
+            file = ancestor.__init__.__code__.co_filename  # type: ignore[misc]
+            return [Path(path) for path in (file, *get_relative_import_files(file))]
     return []
-
-
-def _remote_files(home: Path) -> list[Path]:
-    return [path for path in home.glob("*.py") if path.name != "__init__.py"]
 
 
 def _edit_json(path: Path, **changes: object) -> None:
@@ -198,15 +187,7 @@ def _edit_json(path: Path, **changes: object) -> None:
         path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
-def _write_checksums(folder: Path) -> None:
-    lines = [f"{sha256(path)}  {path.name}\n" for path in sorted(folder.glob("*.safetensors"))]
-    (folder / CHECKSUMS).write_text("".join(lines))
-
-
 def sha256(path: Path) -> str:
     """The SHA-256 hash of a file, in hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 24):
-            digest.update(block)
-    return digest.hexdigest()
+        return sha_fileobj(file).hex()
