@@ -7,6 +7,7 @@ import pytest
 
 from glm_ppo_utils import plotting
 from glm_ppo_utils.evaluator.differences import compare_programs
+from glm_ppo_utils.plotting.evaluator import marked_parts
 from glm_ppo_utils.problems import generate
 
 REFERENCE = """maximize
@@ -50,9 +51,9 @@ def test_marked_parts(old, new, in_answer, in_reference):
             for a, b in marked
         }
 
-    found = plotting.marked_parts(comparison.differences, of_reference=False)
+    found = marked_parts(comparison.differences, of_reference=False)
     assert by_name(p, found) == in_answer
-    found = plotting.marked_parts(comparison.differences, of_reference=True)
+    found = marked_parts(comparison.differences, of_reference=True)
     assert by_name(q, found) == in_reference
 
 

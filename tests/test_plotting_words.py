@@ -110,9 +110,7 @@ def test_the_fonts_have_every_character():
 
 
 def test_every_figure_is_looked_at():
-    assert {*FIGURES} == {
-        n for n in plotting.__all__ if not n.endswith(("_table", "_parts", "_tokens"))
-    }
+    assert {*FIGURES} == {n for n in plotting.__all__ if not n.endswith(("_table", "_tokens"))}
 
 
 def test_the_language_is_the_variables_or_else_the_folders(tmp_path, monkeypatch):

@@ -9,16 +9,9 @@ from .background import (
     token_credit,
 )
 from .diagrams import grading, ppo_step, replay, rlhf_steps, swap
-from .evaluator import (
-    blind_spots,
-    credit,
-    marked_parts,
-    model_graphs,
-    score_distribution,
-)
-from .ppo import over_kl, ppo_curves, recorded_run, why_rl
+from .evaluator import blind_spots, credit, model_graphs, score_distribution
+from .ppo import advantage_tokens, baseline, over_kl, ppo_curves, recorded_run, why_rl
 from .sft import sft_loss, token_table
-from .update import advantage_tokens, baseline
 from .versions import value_layouts, version_matrix
 
 __all__ = [
@@ -31,7 +24,6 @@ __all__ = [
     "common_scale",
     "credit",
     "grading",
-    "marked_parts",
     "model_graphs",
     "over_kl",
     "ppo_curves",

@@ -53,13 +53,10 @@ def rlhf_steps() -> Figure:
 def swap() -> Figure:
     """The reward model goes out, the evaluator comes in; policy and PPO stay."""
     figure, ax = _canvas((-0.45, 3.75), (0.1, 2.85))
-    for x, y, text, colour in (
-        (0, 1.5, "policy writes\nan answer", POLICY),
-        (1.1, 0.9, "a reference\nLP for each\nproblem", "white"),
-        (2.1, 0.9, "evaluator:\nparse, solve,\ncompare", REWARD),
-        (3.3, 1.5, "PPO step", "white"),
-    ):
-        _box(ax, x, y, text, colour)
+    _box(ax, 0, 1.5, "policy writes\nan answer", POLICY)
+    _box(ax, 1.1, 0.9, "a reference\nLP for each\nproblem", "white")
+    _box(ax, 2.1, 0.9, "evaluator:\nparse, solve,\ncompare", REWARD)
+    _box(ax, 3.3, 1.5, "PPO step", "white")
     _box(ax, 1.1, 2.1, "people\ncompare\nmany pairs", "white", out=True)
     _box(ax, 2.1, 2.1, "reward model\n(trained)", "white", out=True)
     _arrow(ax, (1.5, 2.1), (1.7, 2.1), out=True)
@@ -77,16 +74,13 @@ def swap() -> Figure:
 def ppo_step() -> Figure:
     """One PPO step: what is computed from what, and what is updated at its end."""
     figure, ax = _canvas((-0.45, 3.75), (0.15, 3.4))
-    for x, y, text, colour in (
-        (0, 2, "policy writes\nan answer", POLICY),
-        (1.15, 3, "judge (our\nevaluator)\nscores it", REWARD),
-        (1.15, 2, "reference\nmodel: KL of\neach token", REFERENCE),
-        (1.15, 1, "baseline:\nvalue head or\ngroup mean", VALUE),
-        (2.25, 2.5, "token reward:\n−β · KL, plus\nscore at end", KL),
-        (3.3, 2, "advantage:\nabove the\nbaseline?", "white"),
-        (2.25, 1, "clipped policy\nloss and\nvalue loss", "white"),
-    ):
-        _box(ax, x, y, text, colour)
+    _box(ax, 0, 2, "policy writes\nan answer", POLICY)
+    _box(ax, 1.15, 3, "judge (our\nevaluator)\nscores it", REWARD)
+    _box(ax, 1.15, 2, "reference\nmodel: KL of\neach token", REFERENCE)
+    _box(ax, 1.15, 1, "baseline:\nvalue head or\ngroup mean", VALUE)
+    _box(ax, 2.25, 2.5, "token reward:\n−β · KL, plus\nscore at end", KL)
+    _box(ax, 3.3, 2, "advantage:\nabove the\nbaseline?", "white")
+    _box(ax, 2.25, 1, "clipped policy\nloss and\nvalue loss", "white")
     for y in (1, 2, 3):
         _arrow(ax, (0.4, 2), (0.57, 2), (0.57, y), (0.75, y))
     for y in (2, 3):
@@ -101,17 +95,14 @@ def ppo_step() -> Figure:
 def grading() -> Figure:
     """How the evaluator decides what an answer earns."""
     figure, ax = _canvas((-0.45, 2.45), (0.6, 3.95))
-    for x, y, text, colour in (
-        (0, 3.6, "answer", POLICY),
-        (1, 3.6, "a legal LP?", "white"),
-        (2, 3.6, "canonical form:\nscaled, no repeats,\nno helper variables", "white"),
-        (0, 2.3, "reward 0", REWARD),
-        (1, 2.3, "same optimum, and\nproved to be the\nsame program?", "white"),
-        (2, 2.3, "equal to the\nreference's?", "white"),
-        (1, 1, "0.05 + similarity,\nat most 0.6", REWARD),
-        (2, 1, "exact: reward 1", EXACT),
-    ):
-        _box(ax, x, y, text, colour)
+    _box(ax, 0, 3.6, "answer", POLICY)
+    _box(ax, 1, 3.6, "a legal LP?", "white")
+    _box(ax, 2, 3.6, "canonical form:\nscaled, no repeats,\nno helper variables", "white")
+    _box(ax, 0, 2.3, "reward 0", REWARD)
+    _box(ax, 1, 2.3, "same optimum, and\nproved to be the\nsame program?", "white")
+    _box(ax, 2, 2.3, "equal to the\nreference's?", "white")
+    _box(ax, 1, 1, "0.05 + similarity,\nat most 0.6", REWARD)
+    _box(ax, 2, 1, "exact: reward 1", EXACT)
     _arrow(ax, (0.4, 3.6), (0.6, 3.6))
     _arrow(ax, (1.4, 3.6), (1.6, 3.6), text="yes")
     _arrow(ax, (1, 3.3), (1, 2.95), (0, 2.95), (0, 2.6), text="no")
@@ -126,13 +117,10 @@ def grading() -> Figure:
 def replay() -> Figure:
     """What replay adds to a PPO step."""
     figure, ax = _canvas((-0.45, 2.75), (0.6, 2.75))
-    for x, y, text, colour in (
-        (0, 2.3, "PPO step: sample,\ngrade, update", POLICY),
-        (1.15, 2.3, "store: answer and\nits surprise,\n−log p(answer)", EXACT),
-        (2.3, 2.3, "draw a few: the\nmore surprising,\nthe more often", "white"),
-        (1.15, 1, "supervised\nupdate on these\nanswers", "white"),
-    ):
-        _box(ax, x, y, text, colour)
+    _box(ax, 0, 2.3, "PPO step: sample,\ngrade, update", POLICY)
+    _box(ax, 1.15, 2.3, "store: answer and\nits surprise,\n−log p(answer)", EXACT)
+    _box(ax, 2.3, 2.3, "draw a few: the\nmore surprising,\nthe more often", "white")
+    _box(ax, 1.15, 1, "supervised\nupdate on these\nanswers", "white")
     _arrow(ax, (0.4, 2.3), (0.75, 2.3), text="exact\nones")
     _arrow(ax, (1.55, 2.3), (1.9, 2.3))
     _arrow(ax, (2.3, 2), (2.3, 1), (1.55, 1))
@@ -161,9 +149,7 @@ def _arrow(ax: Axes, *points: tuple[float, float], text: str = "", out: bool = F
     """A line through `points` that ends in an arrow head, with `text` on its longest part."""
     line: dict[str, Any] = dict(color=REFERENCE, linestyle="--") if out else dict(color="black")
     ax.plot(*zip(*points[:-1], strict=True), linewidth=1.5, **line)
-    head: dict[str, Any] = dict(
-        arrowstyle="-|>", linewidth=1.5, shrinkA=0, shrinkB=0, color=line["color"]
-    )
+    head = dict(arrowstyle="-|>", linewidth=1.5, shrinkA=0, shrinkB=0, color=line["color"])
     ax.annotate("", points[-1], points[-2], arrowprops=head)
     if text:
         (x0, y0), (x1, y1) = max(pairwise(points), key=lambda p: abs(p[1][0] - p[0][0]))

@@ -1,7 +1,7 @@
 """Notebook 03: what an answer earns, what other judges miss, and the graphs of two models."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,13 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from glm_ppo_utils.evaluator import LinearProgram, Score
+from glm_ppo_utils.evaluator.differences import Comparison, Difference
+
 from .style import EXACT, POLICY, REFERENCE, REWARD
 from .words import localised
-
-if TYPE_CHECKING:
-    from glm_ppo_utils.evaluator import Score
-    from glm_ppo_utils.evaluator.differences import Comparison, Difference
-    from glm_ppo_utils.evaluator.program import LinearProgram
 
 
 def credit(curve: Callable[..., Any], by_edits: pd.DataFrame, edge: float) -> Figure:
@@ -65,7 +63,7 @@ def blind_spots(marks: pd.DataFrame) -> Figure:
     return localised(figure)
 
 
-def score_distribution(scores: "Sequence[Score]") -> Figure:
+def score_distribution(scores: Sequence[Score]) -> Figure:
     """Rewards of many answers; exact ones and those that are no LP have bars of their own."""
     groups = {
         "not an LP": (REFERENCE, [s.reward for s in scores if not s.parsed]),
@@ -88,7 +86,7 @@ def score_distribution(scores: "Sequence[Score]") -> Figure:
     return localised(figure)
 
 
-def model_graphs(comparison: "Comparison") -> Figure:
+def model_graphs(comparison: Comparison) -> Figure:
     """An answer's graph beside its reference's, with the differences in red and dashed.
 
     Circles are variables, boxes the objective and the constraints, lines their coefficients.
@@ -109,7 +107,7 @@ def model_graphs(comparison: "Comparison") -> Figure:
     return localised(figure)
 
 
-def marked_parts(differences: "Sequence[Difference]", of_reference: bool) -> set[tuple]:
+def marked_parts(differences: Sequence[Difference], of_reference: bool) -> set[tuple]:
     """The vertices and edges of one of the two programs that `differences` are about.
 
     Returns
@@ -135,7 +133,7 @@ def marked_parts(differences: "Sequence[Difference]", of_reference: bool) -> set
 
 
 def _model_graph(
-    ax: Axes, program: "LinearProgram", columns: list[int], rows: list[int], marked: set[tuple]
+    ax: Axes, program: LinearProgram, columns: list[int], rows: list[int], marked: set[tuple]
 ) -> None:
     """One program; `columns` and `rows` say which vertex stands at each height, from the top."""
     tall = max(len(columns), len(rows) + 1)
@@ -181,7 +179,7 @@ def _vertex(ax: Axes, x: int, y: float, label: str, wrong: bool) -> None:
     ax.text(at, y, label, ha=align, va="center", color=edge, fontweight=weight)
 
 
-def _variable_label(program: "LinearProgram", j: int) -> str:
+def _variable_label(program: LinearProgram, j: int) -> str:
     """Name, integrality and bounds other than the default."""
     low, high = program.lower[j], program.upper[j]
     lines = [program.names[j]]
@@ -194,7 +192,7 @@ def _variable_label(program: "LinearProgram", j: int) -> str:
     return "\n".join(lines)
 
 
-def _row_label(program: "LinearProgram", i: int) -> str:
+def _row_label(program: LinearProgram, i: int) -> str:
     if i < 0:
         return "maximise" if program.maximize else "minimise"
     low, high = program.row_lower[i], program.row_upper[i]
