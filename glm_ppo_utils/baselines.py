@@ -41,7 +41,6 @@ def rejection_sampling(
     settings: SFTSettings,
     out_dir: Path,
     max_new_tokens: int,
-    batch_size: int = 64,
 ) -> list[tuple[str, str]]:
     """Sample one answer to each problem, keep the exact ones, and fine-tune on them in place.
 
@@ -64,8 +63,8 @@ def rejection_sampling(
     """
     set_seed(settings.seed)
     prompts = [p.text for p in problems]
-    rollouts = respond(policy, tokenizer, prompts, max_new_tokens, batch_size=batch_size)
-    answers = [rollout.text for rollout in rollouts]
+    rollouts = respond(policy, tokenizer, prompts, max_new_tokens)
+    answers = [r.text for r in rollouts]
     graded = zip(prompts, answers, call_reward(grader, problems, answers), strict=True)
     kept = [(prompt, answer) for prompt, answer, reward in graded if reward >= EXACT]
     if not kept:

@@ -123,6 +123,11 @@ def train(options: TrainOptions) -> int:
             f"note: only the value head learns in the first {settings.value_warmup} steps "
             "(--value-warmup), and these are all"
         )
+
+    def saved() -> str:
+        done = run.folder.checkpoints.load_newest()[0]
+        return f"{done} of {settings.steps} steps are saved in {options.out}"
+
     signal.signal(signal.SIGTERM, _stop)
     try:
         log = run.train()
@@ -133,13 +138,9 @@ def train(options: TrainOptions) -> int:
         if not told:
             raise
         print(told, file=sys.stderr)
-        done = run.folder.checkpoints.load_newest()[0]
-        saved = f"{done} of {settings.steps} steps are saved in {options.out}"
-        return _fail(f"{options.reward} failed; {saved}", 1, every_rank=True)
+        return _fail(f"{options.reward} failed; {saved()}", 1, every_rank=True)
     except KeyboardInterrupt:
-        done = run.folder.checkpoints.load_newest()[0]
-        saved = f"{done} of {settings.steps} steps are saved in {options.out}"
-        return _fail(f"{saved}; the same command resumes", INTERRUPTED, kind="stopped")
+        return _fail(f"{saved()}; the same command resumes", INTERRUPTED, kind="stopped")
     if run.process == 0:
         _finish(run, log, tokenizer, options)
     if run.processes > 1:
@@ -258,8 +259,9 @@ def push(options: PushOptions) -> int:
 
 
 def _load(path: Path, options: DataOptions) -> list[Problem]:
+    fields = {name: getattr(options, name) for name in ("id", "text", "reference", "optimum")}
     with _input(ValueError):
-        return load_problems(existing(path), **options.fields())
+        return load_problems(existing(path), **fields)
 
 
 def _own(path: Path | None, options: DataOptions, profile: Profile) -> list[Problem]:

@@ -61,7 +61,7 @@ def find_layout(model: Any) -> Layout | None:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Sampled tokens, each tensor ``[rows, columns]``; what follows a row's end means nothing.
+    """Sampled tokens, on the CPU, ``[rows, columns]``; what follows a row's end means nothing.
 
     Attributes
     ----------
@@ -75,11 +75,6 @@ class Decoded:
     tokens: Tensor
     logprobs: Tensor | None = None
     values: Tensor | None = None
-
-    def cpu(self) -> "Decoded":
-        """The same on the CPU."""
-        known = {name: x for name, x in vars(self).items() if x is not None}
-        return Decoded(**{name: x.cpu() for name, x in known.items()})
 
 
 @torch.no_grad()
@@ -165,7 +160,7 @@ def decode(
             "the policy's probabilities are not numbers: its weights have diverged; go back to an "
             "earlier checkpoint and lower the learning rate"
         )
-    return Decoded(tokens, logprobs, values)
+    return Decoded(tokens.cpu(), logprobs.cpu(), None if values is None else values.cpu())
 
 
 def _last(output: Any, layout: Layout) -> tuple[Tensor, Tensor | None]:

@@ -58,11 +58,6 @@ class DataOptions:
     # with the right optimum gets 0.6, and none counts as exact.
     optimum: Field = "optimum"
 
-    def fields(self) -> dict[str, str]:
-        """The names, as `load_problems` takes them."""
-        names = ("id", "text", "reference", "optimum")
-        return {name: getattr(self, name) for name in names}
-
 
 @dataclass(frozen=True, kw_only=True)
 class GradingOptions(DataOptions):

@@ -112,13 +112,10 @@ def train_sft_policy(
 
 
 def held_out_rates(
-    profile: Profile,
-    model: PreTrainedModel | PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
-    count: int = 100,
+    profile: Profile, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, float]:
-    """Exact rates of a policy, sampled and greedy, on the first `count` held-out problems."""
-    held, length = heldout_problems(profile)[:count], profile.ppo.max_new_tokens
+    """Exact rates of a policy, sampled and greedy, on the first 100 held-out problems."""
+    held, length = heldout_problems(profile)[:100], profile.ppo.max_new_tokens
     grader = Evaluator()
     rates = sampled_and_greedy(
         lambda temperature: evaluate(model, tokenizer, held, grader, length, temperature)

@@ -164,8 +164,8 @@ class Pair:
     rejected_errors: int
 
 
-def preference_pairs(problems: Sequence[Problem], seed: int, most: int = 3) -> list[Pair]:
-    """One pair per problem: two answers with different numbers of errors, from 0 to `most`.
+def preference_pairs(problems: Sequence[Problem], seed: int) -> list[Pair]:
+    """One pair per problem: two answers with different numbers of errors, from 0 to 3.
 
     The one with fewer errors is preferred with the probability that `pairwise_comparisons` uses,
     where an answer's quality is minus its number of errors.
@@ -173,7 +173,7 @@ def preference_pairs(problems: Sequence[Problem], seed: int, most: int = 3) -> l
     rng = random.Random(f"pairs {seed}")
     pairs = []
     for problem in problems:
-        errors = rng.sample(range(most + 1), 2)
+        errors = rng.sample(range(4), 2)
         if rng.random() > sigmoid(errors[1] - errors[0]):
             errors.reverse()
         chosen, rejected = (worsen(problem, n, rng) for n in errors)
@@ -216,14 +216,14 @@ def _inputs(texts_and_answers: Iterable[tuple[str, str]]) -> torch.Tensor:
     return torch.from_numpy(np.stack([features(*pair) for pair in texts_and_answers]))
 
 
-def train_reward_model(pairs: Sequence[Pair], steps: int = 50, seed: int = 0) -> RewardModel:
+def train_reward_model(pairs: Sequence[Pair], steps: int = 50) -> RewardModel:
     """Train a reward model on pairs: minimise the mean of ``-log sigmoid(r_chosen - r_rejected)``.
 
     The loss is equation 1 of Ouyang et al., "Training language models to follow instructions with
     human feedback" (2022). Every step of Adam uses all pairs. The features are standardised with
     their mean and spread over all answers, which the normalisation layer stores.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     model = RewardModel()
     x = _inputs((p.problem.text, answer) for p in pairs for answer in (p.chosen, p.rejected))
     model(x)  # the normalisation layer measures mean and spread
@@ -335,17 +335,10 @@ def value_loss(values: Floats, old_values: Floats, returns: Floats, clip: float 
 WORDS = ("<pad>", "maximize", "minimize", "3", "5", "chairs", "tables", "+", "-", "<end>")
 
 
-def toy_trainer(seed: int = 0, drift: float = 0.02, **config: Any) -> PPOTrainer:
-    """TRL's trainer around a GPT-2 of one layer that knows `WORDS`.
+def toy_trainer(seed: int = 0, **config: Any) -> PPOTrainer:
+    """TRL's trainer around a GPT-2 of one layer that knows `WORDS`; `config` is for ``PPOConfig``.
 
-    Parameters
-    ----------
-    seed : int
-    drift : float
-        Standard deviation of the noise on the policy's weights that sets it apart from its
-        reference model.
-    config
-        Settings of ``PPOConfig``.
+    A little noise on the policy's weights sets it apart from its reference model.
     """
     torch.manual_seed(seed)
     sizes = dict(vocab_size=len(WORDS), n_positions=16, n_embd=32, n_layer=1, n_head=2)
@@ -357,7 +350,7 @@ def toy_trainer(seed: int = 0, drift: float = 0.02, **config: Any) -> PPOTrainer
     reference = deepcopy(policy)
     with torch.no_grad():
         for weight in gpt2.parameters():
-            weight += drift * torch.randn_like(weight)
+            weight += 0.02 * torch.randn_like(weight)
     words = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}))
     words.pre_tokenizer = WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(

@@ -238,7 +238,7 @@ def _sampler(
     max_new_tokens: int,
     temperature: float,
 ) -> Callable[[list[tuple[int, ...]]], Decoded]:
-    """A function from the token ids of prompts to what is sampled for them, on the CPU."""
+    """A function from the token ids of prompts to what is sampled for them."""
     model, head = getattr(policy, "pretrained_model", policy), getattr(policy, "v_head", None)
     layout = find_layout(model)
 
@@ -265,9 +265,7 @@ def _sampler(
     def by_decode(rows: list[tuple[int, ...]]) -> Decoded:
         places = {ids: place for place, ids in enumerate(dict.fromkeys(rows))}
         copies = torch.tensor([places[ids] for ids in rows], device=device_of(policy))
-        return decode(
-            model, layout, pad(places), copies, stops, max_new_tokens, temperature, head
-        ).cpu()
+        return decode(model, layout, pad(places), copies, stops, max_new_tokens, temperature, head)
 
     return by_decode
 
@@ -386,14 +384,13 @@ def evaluate(
     grader: RewardFn,
     max_new_tokens: int,
     temperature: float = 1.0,
-    batch_size: int = 64,
 ) -> dict[str, float]:
     """Mean reward, exact rate and parse rate of a policy over `problems`.
 
     A reward of 1 means exact and a reward above 0 means parsed, as the evaluator defines them.
     """
     prompts = [p.text for p in problems]
-    rollouts = respond(policy, tokenizer, prompts, max_new_tokens, temperature, batch_size)
+    rollouts = respond(policy, tokenizer, prompts, max_new_tokens, temperature)
     return reward_statistics(call_reward(grader, problems, [r.text for r in rollouts]))
 
 

@@ -114,13 +114,7 @@ class RunFolder:
                 tracker.finish()
 
     def write(self, name: str, row: dict) -> None:
-        """Append a row to ``<name>.jsonl``; a number that is not finite becomes null.
-
-        Raises
-        ------
-        OSError
-            When it cannot be written, naming the file.
-        """
+        """Append a row to ``<name>.jsonl``; a number that is not finite becomes null."""
         if self.main:
             row = {k: v if _is_finite(v) else None for k, v in row.items()}
             with self._appending(name) as file:
@@ -130,15 +124,7 @@ class RunFolder:
     def write_samples(self, step: int, samples: list[dict]) -> None:
         """Append answers to ``samples.jsonl``, and show them in TensorBoard's tab for texts.
 
-        Parameters
-        ----------
-        samples : list of dict
-            Each with ``prompt``, ``answer`` and ``reward``.
-
-        Raises
-        ------
-        OSError
-            When they cannot be written, naming the file.
+        Each is a dict with ``prompt``, ``answer`` and ``reward``.
         """
         if not self.main:
             return
@@ -151,6 +137,7 @@ class RunFolder:
 
     @contextmanager
     def _appending(self, name: str) -> Iterator[TextIO]:
+        """The file, open for another row; an error of the disk names it."""
         path = self.path / f"{name}.jsonl"
         try:
             with path.open("a", encoding="utf-8") as file:
@@ -249,14 +236,14 @@ def _policy_digest(policy: torch.nn.Module) -> str:
 
 
 class Checkpoints:
-    """Numbered checkpoints in a folder; the newest `keep` are kept.
+    """Numbered checkpoints in a folder; the newest two are kept.
 
     A checkpoint is a folder ``step-000040`` with ``state.pt`` and its SHA-256, written so that a
     crash leaves either all of it or none.
     """
 
-    def __init__(self, folder: Path | str, keep: int = 2):
-        self.folder, self.keep = Path(folder), keep
+    def __init__(self, folder: Path):
+        self.folder = folder
 
     def save(self, step: int, state: dict) -> Path:
         """Write `state` as the checkpoint after `step` steps.
@@ -280,7 +267,7 @@ class Checkpoints:
             ) from error
         # Any newer checkpoint is damaged; otherwise training would have resumed from it.
         folders = self._folders()
-        kept = folders[: folders.index(target) + 1][-self.keep :]
+        kept = folders[: folders.index(target) + 1][-2:]
         halves = self.folder.glob(".step-*")  # left by processes that were killed while writing
         for other in {*folders, *halves} - {*kept}:
             shutil.rmtree(other)

@@ -8,6 +8,8 @@ from torch import nn
 
 from glm_ppo_utils.rollout import Rollout, device_of, evaluation_mode
 
+FOLDS = 4
+
 
 @torch.no_grad()
 def token_states(policy: nn.Module, rollout: Rollout) -> torch.Tensor:
@@ -33,13 +35,12 @@ def explainable_variance(
     rollouts: Sequence[Rollout],
     rewards: Sequence[float],
     ridge: float = 10.0,
-    folds: int = 4,
 ) -> float:
     """Share of the rewards' variance that the best linear value head would explain.
 
     The head is fitted by ridge regression on the tokens of some rollouts and judged on those of
-    others (cross-validation), so that neither learning rates nor overfitting affect the result. It
-    is a limit for a head on the policy as it is now: PPO also changes the states below the head.
+    others (cross-validation, `FOLDS` parts), so that neither learning rates nor overfitting affect
+    the result. It is a limit for a head on the policy as it is now: PPO also changes the states.
 
     Parameters
     ----------
@@ -50,8 +51,6 @@ def explainable_variance(
         its response, as in PPO with gamma and lambda 1 where the KL is still 0.
     ridge : float
         Penalty on the squared weights of the head.
-    folds : int
-        Parts into which the rollouts are split; each is predicted from all others.
 
     Returns
     -------
@@ -64,17 +63,17 @@ def explainable_variance(
     ValueError
         When there are fewer rollouts than folds.
     """
-    if len(rollouts) < folds:
-        raise ValueError(f"{len(rollouts)} rollouts cannot be split into {folds} folds")
+    if len(rollouts) < FOLDS:
+        raise ValueError(f"{len(rollouts)} rollouts cannot be split into {FOLDS} folds")
     if len(set(rewards)) < 2:
         return float("nan")
     states = [token_states(policy, r) for r in rollouts]
     lengths = [len(s) for s in states]
     x = torch.cat([torch.cat(states), torch.ones(sum(lengths), 1)], dim=1).double().numpy()
     y = np.repeat(np.asarray(rewards, dtype=float), lengths)
-    fold = np.repeat(np.arange(len(rollouts)) % folds, lengths)
+    fold = np.repeat(np.arange(len(rollouts)) % FOLDS, lengths)
     error = np.empty_like(y)
-    for k in range(folds):
+    for k in range(FOLDS):
         a, b = x[fold != k], y[fold != k]
         head = np.linalg.solve(a.T @ a + ridge * np.eye(a.shape[1]), a.T @ b)
         error[fold == k] = y[fold == k] - x[fold == k] @ head

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -52,13 +53,11 @@ class PPORun:
     policy : trl.PreTrainedModelWrapper
         Causal language model with a value head, values ``[batch, sequence]``
         (see ``glm_ppo_utils.chatglm.add_value_head``).
-    tokenizer : PreTrainedTokenizerBase
     reward_fn : callable
         ``(prompts, completions, **columns) -> list[float]``: one finite reward per response.
     problems : sequence
         Training problems: objects with ``text`` (the prompt), whose other fields are the columns,
         or mappings with a ``"text"``, such as the rows of a ``datasets.Dataset``.
-    settings : PPOSettings
     out_dir : Path
         See `folder.py` for what it holds.
     heldout : sequence, optional
@@ -233,22 +232,21 @@ class PPORun:
         """Problems of a step: a shuffled pass over all of them, then another shuffle."""
         count = len(self.problems)
         size = self.settings.batch_size // self.settings.samples_per_problem
-        passes, places = np.divmod(np.arange(step * size, (step + 1) * size), count)
-        orders = {
-            n: np.random.default_rng([self.settings.seed, n]).permutation(count)
-            for n in set(passes.tolist())
-        }
-        pairs = zip(passes.tolist(), places.tolist(), strict=True)
-        return [self.problems[orders[n][place]] for n, place in pairs]
+
+        @cache
+        def order(n: int) -> np.ndarray:
+            return np.random.default_rng([self.settings.seed, n]).permutation(count)
+
+        places = range(step * size, (step + 1) * size)
+        return [self.problems[order(place // count)[place % count]] for place in places]
 
     def rollout(self, problems: Sequence, temperature: float = 1.0) -> list[Rollout]:
         """Responses of the policy to `problems`, from this process."""
         s = self.settings
         prompts = [p.text for p in problems]
         model = self.trainer.accelerator.unwrap_model(self.policy)
-        return respond(
-            model, self.tokenizer, prompts, s.max_new_tokens, temperature, s.rollout_batch_size
-        )
+        batch = s.rollout_batch_size
+        return respond(model, self.tokenizer, prompts, s.max_new_tokens, temperature, batch)
 
     def optimise(self, rollouts: list[Rollout], rewards: list[float]) -> dict:
         """Update the policy; returns statistics of TRL under the names of the log.

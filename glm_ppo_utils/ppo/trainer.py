@@ -25,8 +25,8 @@ Losses, advantages and the KL penalty are TRL's own. Added is a supervised updat
 """
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -46,16 +46,13 @@ class ResponseTrainer(PPOTrainer):
     """TRL's trainer, computing only on the columns of the responses.
 
     Queries and responses are joined and padded on the left, so the responses are the last columns
-    of a batch. TRL carries log-probabilities, logits and values of every position through its
-    losses and masks the prompt; here the prompt's columns are dropped at once. The losses are the
-    same and there is less to compute; ``tests/test_ppo.py`` compares the two.
+    of a batch. TRL carries the prompt's columns through its losses and masks them; here they are
+    dropped at once. The losses are the same; ``tests/test_ppo.py`` compares the two.
 
     Parameters
     ----------
     policy : trl.PreTrainedModelWrapper
         With a value head, values ``[batch, sequence]``.
-    tokenizer : PreTrainedTokenizerBase
-    settings : PPOSettings
     processes : int
         Number of processes that share each batch and mini-batch.
     """
@@ -91,7 +88,7 @@ class ResponseTrainer(PPOTrainer):
         if self.ref_model is not None:
             self.ref_model = self.accelerator.unwrap_model(self.ref_model)
         if self.is_peft_model and not adapter_is_fresh(policy):
-            self.optional_peft_ctx = AdapterAtStart(policy)
+            self.optional_peft_ctx = adapter_at_start(policy)
         self.settings = settings
         self.head_dim = head_sequence_dim(policy)
         self.width = 0  # response columns of the current batch
@@ -369,30 +366,29 @@ def adapter_is_fresh(policy: nn.Module) -> bool:
     return not any(p.any() for n, p in policy.named_parameters() if "lora_B" in n)
 
 
-class AdapterAtStart:
-    """Context in which the adapter has the weights that PPO started from.
+def adapter_at_start(policy: PreTrainedModelWrapper) -> Callable[[], AbstractContextManager]:
+    """A context in which the adapter has the weights that PPO started from.
 
     TRL's reference model under LoRA is the policy with its adapter disabled. That is right for a
     fresh adapter. One that SFT has trained is part of the reference: disabling it would pull PPO
     back to the model before SFT. The copy of the adapter takes a few MB; the model is not copied.
     """
+    adapter = [p for p in policy.pretrained_model.parameters() if p.requires_grad]
+    copies = [p.detach().clone() for p in adapter]
 
-    def __init__(self, policy: PreTrainedModelWrapper):
-        adapter = [p for p in policy.pretrained_model.parameters() if p.requires_grad]
-        self._pairs = [(p, p.detach().clone()) for p in adapter]
+    def swap() -> None:
+        for parameter, other in zip(adapter, copies, strict=True):
+            parameter.data, other.data = other.data, parameter.data
 
     @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Swap the two adapters inside the block."""
-        self._swap()
+    def swapped() -> Iterator[None]:
+        swap()
         try:
             yield
         finally:
-            self._swap()
+            swap()
 
-    def _swap(self) -> None:
-        for parameter, other in self._pairs:
-            parameter.data, other.data = other.data, parameter.data
+    return swapped
 
 
 # -- logits of the responses only
