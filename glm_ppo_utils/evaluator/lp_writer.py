@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import compress
 
 import numpy as np
 
@@ -16,13 +17,13 @@ def format_number(value: float) -> str:
 
 def format_terms(coefficients: np.ndarray, names: tuple[str, ...]) -> str:
     """``3 chairs - tables``; ``0`` where there is no term."""
-    text = ""
+    words: list[str] = []
     for value, name in zip(coefficients.tolist(), names, strict=True):
         if value:
-            sign = ("- " if value < 0 else "+ ") if text else ("- " if value < 0 else "")
-            number = "" if abs(value) == 1 else format_number(abs(value)) + " "
-            text += (" " if text else "") + sign + number + name
-    return text or "0"
+            sign = "-" if value < 0 else "+" if words else ""
+            number = "" if abs(value) == 1 else format_number(abs(value))
+            words += [word for word in (sign, number, name) if word]
+    return " ".join(words) or "0"
 
 
 def format_row(program: LinearProgram, i: int, names: tuple[str, ...] | None = None) -> str:
@@ -44,7 +45,7 @@ def format_lp(program: LinearProgram) -> str:
     objective = format_terms(program.objective, program.names)
     # A variable without any term still is one.
     unused = ~program.matrix.any(axis=0) & (program.objective == 0)
-    objective += "".join(f" + 0 {n}" for n, u in zip(program.names, unused, strict=True) if u)
+    objective += "".join(f" + 0 {name}" for name in compress(program.names, unused))
     if program.offset:
         sign = "-" if program.offset < 0 else "+"
         objective += f" {sign} {format_number(abs(program.offset))}"
@@ -52,17 +53,16 @@ def format_lp(program: LinearProgram) -> str:
     for i, name in enumerate(program.row_names):
         lines.append(f" {name}: {format_row(program, i)}" if name else f" {format_row(program, i)}")
     bounds = [
-        format_bound(name, low, high)
+        f" {format_bound(name, low, high)}"
         for name, low, high, skip in zip(
-            program.names, program.lower.tolist(), program.upper.tolist(), binary, strict=True
+            program.names, program.lower, program.upper, binary, strict=True
         )
         if not skip and (low != 0 or high != math.inf)
     ]
-    lines += ["bounds", *(f" {line}" for line in bounds)] if bounds else []
+    lines += ["bounds", *bounds] if bounds else []
     for section, members in (("general", program.integer & ~binary), ("binary", binary)):
         if members.any():
-            chosen = (n for n, m in zip(program.names, members, strict=True) if m)
-            lines += [section, " " + " ".join(chosen)]
+            lines += [section, " " + " ".join(compress(program.names, members))]
     return "\n".join([*lines, "end"])
 
 

@@ -1,7 +1,7 @@
 """Word problems: a generator, loaders, the prompt and deliberate mistakes."""
 
 from .generator import generate, split_of
-from .loading import load_nl4opt, load_problems, save_problems, to_record
+from .loading import load_nl4opt, load_problems, save_problems
 from .mistakes import ERRORS, spoil, worsen
 from .numbers import FAMILIES
 from .plain_lp import fingerprint
@@ -20,6 +20,5 @@ __all__ = [
     "save_problems",
     "split_of",
     "spoil",
-    "to_record",
     "worsen",
 ]

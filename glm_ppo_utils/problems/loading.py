@@ -95,14 +95,12 @@ def load_nl4opt(source: Source) -> list[Problem]:
 
 def save_problems(path: str | Path, problems: Iterable[Problem]) -> None:
     """Write `problems` so that `load_problems` reads them."""
-    lines = [json.dumps(to_record(p), ensure_ascii=False) + "\n" for p in problems]
+    lines = []
+    for problem in problems:
+        record = {"id": problem.id, "text": problem.text, **problem.columns()}
+        given = {name: value for name, value in record.items() if value not in (None, "")}
+        lines.append(json.dumps(given, ensure_ascii=False) + "\n")
     atomic.write_text(path, "".join(lines))
-
-
-def to_record(problem: Problem) -> dict[str, Any]:
-    """The problem as an object for JSON, without what it has not."""
-    record = {"id": problem.id, "text": problem.text, **problem.columns()}
-    return {name: value for name, value in record.items() if value not in (None, "")}
 
 
 def _load(source: Source, problem: Callable[[Record, int, str], Problem | None]) -> list[Problem]:
@@ -142,8 +140,12 @@ def records(source: Source) -> Iterator[tuple[str, Any]]:
         text = Path(source).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BadInput(f"{source} is not UTF-8 text; save it as UTF-8") from None
-    if (items := _as_list(text)) is not None:
-        for place, record in enumerate(items):
+    try:
+        whole = json.loads(text)
+    except json.JSONDecodeError:
+        whole = None
+    if isinstance(whole, list):
+        for place, record in enumerate(whole):
             yield f"{source}, item {place}", record
         return
     # Not splitlines(): it also splits at characters that JSON allows inside a text.
@@ -156,17 +158,6 @@ def records(source: Source) -> Iterator[tuple[str, Any]]:
                 raise BadInput(
                     f"{where}: not JSON ({error.msg}); write one JSON object on each line"
                 ) from None
-
-
-def _as_list(text: str) -> list | None:
-    """The list that the text is as a whole, if it is one."""
-    if not text.lstrip().startswith("["):
-        return None
-    try:
-        items = json.loads(text)
-    except json.JSONDecodeError:
-        return None
-    return items if isinstance(items, list) else None
 
 
 def _problem(
