@@ -54,6 +54,8 @@ POINT_TOLERANCE = 1e-6
 # How far away points are looked for that are to show it, and how many are kept.
 FAR = 100.0
 MOST_POINTS = 500
+# Numbers to compute for the points beyond the first ones.
+POINTS_WORK = 1_000_000
 # Branch and bound is believed only where its tolerance is small beside every coefficient.
 SMALLEST_COEFFICIENT = 1e-4
 
@@ -153,38 +155,52 @@ def has_two_points(program: LinearProgram, solution: Solution) -> bool:
 
 
 @np.errstate(invalid="ignore", divide="ignore")
-def feasible_points(program: LinearProgram, solution: Solution) -> Floats:
+def feasible_points(program: LinearProgram, solution: Solution, twice: bool = False) -> Floats:
     """The solution and other feasible points, ``[points, variables]``; none without a solution.
 
-    Along every axis one step, and as far as rows and bounds allow, but at most `FAR`.
+    Along every axis one step, and as far as rows and bounds allow, but at most `FAR`. With
+    ``twice`` the same again from those points, or as many as `POINTS_WORK` allows.
     """
     if not solution.x:
         return np.zeros((0, len(program.names)))
     solved = np.array(solution.x)
-    start = np.where(program.integer, np.round(solved), solved)
-    points = along_axes(program, start)
+    points = feasible_moves(program, np.where(program.integer, np.round(solved), solved)[None])
+    if twice:
+        starts = points[: POINTS_WORK // (program.matrix.size + 4 * points.shape[1] ** 2)]
+        points = np.vstack([points, feasible_moves(program, starts)])
+    return np.vstack([solved, points[:MOST_POINTS]])
+
+
+def feasible_moves(program: LinearProgram, starts: Floats) -> Floats:
+    """Those of the moves along the axes that lead to another feasible point."""
+    moves = along_axes(program, starts)
+    points = (starts[:, None] + moves).reshape(-1, starts.shape[1])
     rows = points @ program.matrix.T
     inside = ((points >= program.lower) & (points <= program.upper)).all(axis=1)
     inside &= ((rows >= program.row_lower) & (rows <= program.row_upper)).all(axis=1)
-    inside &= (np.abs(points - start) > POINT_TOLERANCE).any(axis=1)
-    return np.vstack([solved, points[inside][:MOST_POINTS]])
+    return points[inside & (np.abs(moves) > POINT_TOLERANCE).any(axis=2).ravel()]
 
 
-def along_axes(program: LinearProgram, point: Floats) -> Floats:
-    """The point moved along each axis, both ways, by a small step and up to the boundary."""
-    rows = program.matrix @ point
+def along_axes(program: LinearProgram, points: Floats) -> Floats:
+    """Moves along each axis, both ways, by a small step and up to the boundary.
+
+    Returns an array ``[points, 4 * variables, variables]``.
+    """
+    rows = points @ program.matrix.T
     ends = [
-        (end - rows)[:, None] / program.matrix for end in (program.row_upper, program.row_lower)
+        (end - rows)[:, :, None] / program.matrix for end in (program.row_upper, program.row_lower)
     ]
     ends = [np.where(program.matrix == 0, np.nan, end) for end in ends]
-    step = np.where(program.integer, 1.0, 1e-3)
-    moves = []
+    step = np.broadcast_to(np.where(program.integer, 1.0, 1e-3), points.shape)
+    lengths = []
     for way, bound in ((1.0, program.upper), (-1.0, program.lower)):
-        room = np.fmin.reduce(np.fmax(way * ends[0], way * ends[1]), axis=0, initial=FAR)
-        room = np.fmin(room, way * (bound - point)) * (1 - WHOLE)
+        room = np.fmin.reduce(np.fmax(way * ends[0], way * ends[1]), axis=1, initial=FAR)
+        room = np.fmin(room, way * (bound - points)) * (1 - WHOLE)
         room = np.where(program.integer, np.floor(room + 10 * FAR * WHOLE), room)
-        moves += [np.diag(way * step), np.diag(way * room)]
-    return point + np.vstack(moves)
+        lengths += [way * step, way * room]
+    return np.concatenate(
+        [length[:, :, None] * np.eye(points.shape[1]) for length in lengths], axis=1
+    )
 
 
 # -- the same variables on both sides

@@ -98,7 +98,6 @@ class Reference:
     size: int
     states_optimum: bool
     fingerprint: tuple[Any, ...]
-    points: Floats
 
     @classmethod
     def read(
@@ -122,7 +121,6 @@ class Reference:
             size=size(reduced),
             states_optimum=types_in_optimum(simple, reduced, solution, points, time_limit),
             fingerprint=fingerprint(program),
-            points=points,
         )
 
     @cached_property
@@ -130,6 +128,11 @@ class Reference:
         """Whether a proof of equality means anything: with one feasible point it does not."""
         solved = self.solution.status in ("optimal", "unbounded")
         return solved and has_two_points(self.simple, self.solution)
+
+    @cached_property
+    def points(self) -> Floats:
+        """Feasible points enough to see at once that most answers say something else."""
+        return feasible_points(self.simple, self.solution, twice=True)
 
 
 def zero(message: str, status: str = "not an LP") -> Score:
@@ -161,24 +164,29 @@ def judge(
     matching = match(simple, reference.simple)
     if matching.distance == 0:
         return exact_score(program, reference.solution, reference)
-    reduced = eliminate(simple)
-    edits = min([matching.distance, *reduced_distances(reduced, simple, reference)])
     solution = solve(program, time_limit)
     agrees = agree(program, solution, reference)
-    unknown = "time limit" in (solution.status, reference.solution.status)
-    if edits == 0 and (agrees or unknown):
+    may_be_equal = agrees or "time limit" in (solution.status, reference.solution.status)
+    edits, reduced = matching.distance, simple
+    if may_be_equal or edits > 1:  # else at least one edit is left, whatever is eliminated
+        reduced = eliminate(simple)
+        edits = min([edits, *reduced_distances(reduced, simple, reference)])
+    if edits == 0 and may_be_equal:
         return exact_score(program, solution, reference)
-    points = feasible_points(simple, solution) if agrees else reference.points
-    if agrees and reference.can_certify:
-        proofs = certify(simple, reduced, matching, points, reference)
-        if proofs is not None:
-            return certified_score(solution, edits, proofs, reference)
+    typed_in = False
+    if agrees:
+        points = feasible_points(simple, solution)
+        if reference.can_certify:
+            proofs = certify(simple, reduced, matching, points, reference)
+            if proofs is not None:
+                return certified_score(solution, edits, proofs, reference)
+        if not reference.states_optimum:
+            typed_in = types_in_optimum(simple, reduced, solution, points, time_limit)
     edits = edits or matching.distance
     similarity = max(0.0, 1.0 - edits / max(1, reference.size))
     reward = PARSE_PART + (SIMILARITY_PART + AGREEMENT_PART * agrees) * similarity**SHARPNESS
-    if agrees and reward > TYPED_IN and not reference.states_optimum:
-        if types_in_optimum(simple, reduced, solution, points, time_limit):
-            reward = TYPED_IN
+    if typed_in:
+        reward = min(reward, TYPED_IN)
     found = [d.text for d in list_differences(simple, reference.simple, matching)]
     return Score(
         reward=reward,
