@@ -11,10 +11,7 @@ from glm_ppo_utils.errors import BadInput
 def turn_on_gradient_checkpointing(policy: Any) -> None:
     """Let the backward pass compute the layers again instead of keeping them in memory.
 
-    Parameters
-    ----------
-    policy
-        A transformers model, alone or inside PEFT or TRL's value-head model.
+    The model may be inside PEFT or TRL's value-head model.
 
     Raises
     ------
@@ -40,11 +37,6 @@ def gradient_checkpointing_is_on(model: Any) -> bool:
     ChatGLM's code from 2024 on, whose ``forward`` ignores the switch that transformers sets. So
     this runs two tokens forward and backward, and watches whether the backward pass calls the first
     layer again. Gradients, random state and training mode stay as they were.
-
-    Parameters
-    ----------
-    model
-        A transformers model, alone or inside PEFT or TRL's value-head model.
     """
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     layer = max(lists, key=len)[0]

@@ -18,7 +18,7 @@ _HOME = {
     "hidden_states_are_sequence_first": "head",
     "write_checkpoint": "saving",
     "save_checkpoint": "saving",
-    "gradient_checkpointing_is_on": "compat",
+    "gradient_checkpointing_is_on": ".gradient_checkpointing",
     "patch_generation": "compat",
     "published_config": "hub",
     "random_policy": "loading",
@@ -29,4 +29,4 @@ __all__ = list(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)

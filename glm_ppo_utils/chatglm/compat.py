@@ -8,11 +8,8 @@ import torch
 import transformers
 from packaging.version import Version
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
-
-from glm_ppo_utils.gradient_checkpointing import (
-    gradient_checkpointing_is_on as gradient_checkpointing_is_on,  # notebook 04 finds it here
-)
 
 # The first and the last version of transformers that `patch_generation` was tested with.
 PATCH_TESTED = ("4.40.0", "4.52.4")
@@ -27,11 +24,11 @@ def base_model(model: Any) -> Any:
 def patch_generation(model: Any, tokenizer: Any = None) -> None:
     """Let ChatGLM's code generate under a transformers that it was not written for.
 
-    Two things of this one model and tokenizer are changed, in memory only: the cache is read from
-    the model's output instead of through a private method of transformers, and the tokenizer
-    drops the argument ``padding_side``, which its ``_pad`` does not know. It helps code that is
-    too old for this transformers, and also code that is too new for it (GLM-4's of August 2024
-    under 4.40.0). The pin is the safer fix: this one is for who cannot pin.
+    It helps code that is too old for this transformers, and code that is too new for it (GLM-4's
+    of August 2024 under 4.40.0). Two things are changed, in memory only: the cache is read from the
+    model's output instead of through a private method of transformers, and the tokenizer drops the
+    argument ``padding_side``, which its ``_pad`` does not know. The pin is the safer fix: this one
+    is for who cannot pin.
 
     Parameters
     ----------
@@ -76,19 +73,13 @@ def _pad_left(self: Any, *args: Any, padding_side: str | None = None, **kwargs: 
     return type(self)._pad(self, *args, **kwargs)
 
 
-def generation_misfit(model: Any) -> str | None:
+def generation_misfit(model: PreTrainedModel) -> str | None:
     """Why the model's own code would fail at the second token of an answer; None if it would not.
 
     The code's ``_update_model_kwargs_for_generation`` is called once with a made-up output and has
     to hand on the cache in it. Code from before transformers 4.42 stores whatever a private method
     of transformers returns; code from after it takes a pair (name, cache) apart.
-
-    Parameters
-    ----------
-    model
-        Any causal language model, alone or inside PEFT or TRL's value-head model.
     """
-    model = base_model(model)
     update = getattr(model, "_update_model_kwargs_for_generation", None)
     if update is None or update.__module__.startswith("transformers."):
         return None
@@ -116,7 +107,7 @@ def generation_misfit(model: Any) -> str | None:
     )
 
 
-def fit_generation(model: Any, name: str) -> None:
+def fit_generation(model: PreTrainedModel, name: str) -> None:
     """Patch a model whose code and transformers do not fit, and say so in one line."""
     misfit = generation_misfit(model)
     if misfit is None:

@@ -123,14 +123,8 @@ def code_revision(auto_map: Mapping, name: str, revision: str | None) -> str | N
     """The commit of the code that ``auto_map`` refers to, for transformers' ``code_revision``.
 
     A checkpoint that transformers alone has saved refers to the repository it was loaded from,
-    ``owner/name--file.class``, and not to a commit: today's main would be taken.
-
-    Parameters
-    ----------
-    auto_map
-        From ``config.json`` or ``tokenizer_config.json``.
-    name, revision
-        Of the checkpoint, from `resolve`.
+    ``owner/name--file.class``, and not to a commit: today's main would be taken. `name` and
+    `revision` are the checkpoint's, from `resolve`.
     """
     others = re.findall(r"'([^']+)--", str(list(auto_map.values())))
     repository = next((other for other in others if other != name), None)
@@ -150,11 +144,6 @@ def code_revision(auto_map: Mapping, name: str, revision: str | None) -> str | N
 
 def check_vintage(name: str, config: Mapping) -> None:
     """Refuse a checkpoint that the pinned transformers cannot load or PPO cannot train.
-
-    Parameters
-    ----------
-    config
-        The content of its ``config.json``.
 
     Raises
     ------
@@ -227,7 +216,7 @@ def one_line_errors(name: str) -> Iterator[None]:
     Raises
     ------
     CheckpointError
-        In the place of every error that is known; others pass through.
+        In the place of an error that is known; others pass through.
     """
     try:
         yield

@@ -55,11 +55,7 @@ def load_tokenizer(
     """The tokenizer of a checkpoint folder or of a checkpoint on the hub.
 
     It pads on the left whatever its files say, because an answer continues from the last position.
-
-    Parameters
-    ----------
-    name_or_path, revision
-        As for `load_policy`.
+    The arguments are those of `load_policy`.
 
     Raises
     ------
@@ -99,11 +95,6 @@ def check_checkpoint(name_or_path: str | Path, revision: str | None = None) -> N
     """Find out before any work whether a checkpoint is there, complete and of a kind that runs.
 
     Of a checkpoint on the hub this reads the configuration and compares its size with the disk.
-
-    Parameters
-    ----------
-    name_or_path, revision
-        As for `load_policy`.
 
     Raises
     ------
@@ -216,7 +207,7 @@ def _check_offload(name: str, model: Any) -> None:
 
 
 def _lora_config(
-    lora: LoraConfig | Mapping | object, model: PreTrainedModel, revision: str | None = None
+    lora: LoraConfig | Mapping | object, model: PreTrainedModel, revision: str | None
 ) -> LoraConfig:
     """A ``LoraConfig`` from one, or from its arguments, checked for what PEFT ignores."""
     if isinstance(lora, PeftConfig):
@@ -229,8 +220,7 @@ def _lora_config(
     _check_lora(lora)
     lora.task_type = "CAUSAL_LM"
     lora.revision = lora.revision or revision
-    is_chatglm = model.config.model_type == "chatglm"
-    if is_chatglm and "lm_head" in (lora.modules_to_save or ()):
+    if model.config.model_type == "chatglm" and "lm_head" in (lora.modules_to_save or ()):
         raise BadInput(
             "modules_to_save names lm_head, which PEFT would silently ignore: on ChatGLM the "
             "module is called output_layer"
@@ -239,9 +229,7 @@ def _lora_config(
 
 
 def _with_lora(
-    model: PreTrainedModel,
-    lora: LoraConfig | Mapping | object | None,
-    revision: str | None = None,
+    model: PreTrainedModel, lora: LoraConfig | Mapping | object, revision: str | None = None
 ) -> PreTrainedModel | PeftModel:
     """The model with a new adapter on it, or as it is if `lora` is None."""
     if lora is None:
@@ -272,8 +260,7 @@ def _adapter_base(folder: Path, revision: str | None) -> tuple[PeftConfig, str |
         ) from error
     _check_lora(config)
     config.task_type = "CAUSAL_LM"  # or PEFT wraps the model without `generate`
-    revision = revision or config.revision
-    return config, revision
+    return config, revision or config.revision
 
 
 def _load_adapter(
@@ -282,8 +269,8 @@ def _load_adapter(
     """The base model that a saved adapter names, with the adapter on it, trainable."""
     with one_line_errors(str(folder)):
         config, revision = _adapter_base(folder, revision)
-    base = load_policy(str(config.base_model_name_or_path), revision, dtype, device_map=device_map)
-    with one_line_errors(str(folder)):
+        name = str(config.base_model_name_or_path)
+        base = load_policy(name, revision, dtype, device_map=device_map)
         verify_checksums(folder)
         return PeftModel.from_pretrained(base, folder, is_trainable=True, config=config)
 

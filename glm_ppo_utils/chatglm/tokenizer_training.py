@@ -16,12 +16,12 @@ def train_tokenizer(texts: Iterable[str], path: Path, vocab_size: int = 1024) ->
     is a piece; what the corpus lacks falls back to bytes. Text is not normalised, so that decoding
     gives back exactly what was encoded.
 
+    Kudo and Richardson (2018), "SentencePiece", with the BPE model.
+
     Parameters
     ----------
     texts : iterable of str
         The corpus, one document an item.
-    path : Path
-        Where to write the model (``tokenizer.model``).
     vocab_size : int
         Upper limit of the number of pieces; a small corpus gives fewer.
 
@@ -29,10 +29,6 @@ def train_tokenizer(texts: Iterable[str], path: Path, vocab_size: int = 1024) ->
     -------
     Path
         `path`.
-
-    Notes
-    -----
-    Kudo and Richardson (2018), "SentencePiece", with the BPE model.
     """
     buffer = io.BytesIO()
     spm.SentencePieceTrainer.train(
@@ -57,7 +53,6 @@ def train_tokenizer(texts: Iterable[str], path: Path, vocab_size: int = 1024) ->
         num_threads=1,
         minloglevel=2,
     )
-    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(buffer.getvalue())
     return path

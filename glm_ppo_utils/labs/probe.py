@@ -20,7 +20,8 @@ import transformers
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from glm_ppo_utils.chatglm.compat import gradient_checkpointing_is_on, next_step, patch_generation
+from glm_ppo_utils.chatglm.compat import next_step, patch_generation
+from glm_ppo_utils.gradient_checkpointing import gradient_checkpointing_is_on
 
 NEW_TOKENS = 6
 TEXTS = ["maximize 3 chairs", "2 chairs + tables <= 40"]
