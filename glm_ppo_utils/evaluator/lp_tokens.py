@@ -198,32 +198,23 @@ def tokenize(text: str) -> list[Token]:
     """
     refuse_latex(text)
     tokens: list[Token] = []
-    exponents: dict[str, Token] = {}
     for match in TOKEN.finditer(text):
         kind = match.lastgroup or ""
         named = "name" if kind == "label" else kind
         value, start = match[named], match.start(named)
-        if kind == "number":
-            if not value.isdecimal() and "e" in value.lower():
-                exponents["e" + value.lower().split("e")[1]] = Token(kind, value, start)
-        elif kind == "name":
+        if kind in ("name", "label"):
             keyword = KEYWORDS.get(value.lower())
-            if keyword:
-                kind, value = "keyword", keyword
-            else:
+            if keyword is None:
                 check_name(text, value, start)
-                before = tokens[-1] if tokens else Token("", "", 0)
-                if value[0] == "_" and before.kind == "number" and text[start - 1] in NUMERIC:
-                    problem = f"`{before.value}{value}` is neither a number nor a name: "
-                    raise error_at(text, f"{problem}numbers have no `_`", before.start)
-        elif kind == "label":
-            keyword = KEYWORDS.get(value.lower())
-            if keyword in SECTIONS:
-                kind, value = "keyword", keyword
-            elif keyword:
+            elif kind == "label" and keyword not in SECTIONS:
                 raise error_at(text, f"`{value}` is a keyword: remove the colon after it", start)
             else:
-                check_name(text, value, start)
+                kind, value = "keyword", keyword
+            # A digit right before it belongs to a number.
+            if kind == "name" and value[0] == "_" and tokens and text[start - 1] in NUMERIC:
+                number = tokens[-1]
+                problem = f"`{number.value}{value}` is neither a number nor a name: "
+                raise error_at(text, f"{problem}numbers have no `_`", number.start)
         elif kind == "keyword":
             value = KEYWORDS.get(" ".join(value.lower().rstrip(":").split()), "")
             if not value:
@@ -233,7 +224,7 @@ def tokenize(text: str) -> list[Token]:
         elif kind in ("unknown", "other"):
             raise error_at(text, f"unexpected {value!r}: {hint(value)}", start)
         tokens.append(Token(kind, value, start))
-    refuse_ambiguous_exponents(text, tokens, exponents)
+    refuse_ambiguous_exponents(text, tokens)
     return tokens
 
 
@@ -256,14 +247,18 @@ def check_name(text: str, name: str, start: int) -> None:
                 raise error_at(text, f"unexpected {sign!r}: {hint(sign)}", start + k)
 
 
-def refuse_ambiguous_exponents(text: str, tokens: list[Token], exponents: dict[str, Token]) -> None:
+def refuse_ambiguous_exponents(text: str, tokens: list[Token]) -> None:
     """``2e1`` is the number 20: refuse it where ``e1`` is a variable."""
-    if exponents:
-        for token in tokens:
-            if token.kind == "name" and token.value.lower() in exponents:
-                number = exponents[token.value.lower()]
-                problem = f"`{number.value}` is a number, but `{token.value}` is a variable"
-                raise error_at(text, f"{problem}: rename the variable", number.start)
+    exponents = {
+        "e" + token.value.lower().split("e")[1]: token
+        for token in tokens
+        if token.kind == "number" and "e" in token.value.lower()
+    }
+    for token in tokens:
+        number = exponents.get(token.value.lower())
+        if number and token.kind == "name":
+            problem = f"`{number.value}` is a number, but `{token.value}` is a variable"
+            raise error_at(text, f"{problem}: rename the variable", number.start)
 
 
 def refuse_latex(text: str) -> None:
