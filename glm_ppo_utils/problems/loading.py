@@ -44,13 +44,8 @@ def load_problems(
     BadInput
         If an object does not hold a problem; the message names its place.
     """
-
-    def problem(record: Record, place: int, where: str) -> Problem:
-        names = {"id": id, "text": text, "reference": reference, "optimum": optimum}
-        values = {name: record.get(key) for name, key in names.items()}
-        return _problem(record, values, names, place, where)
-
-    problems = _load(source, problem)
+    names = {"id": id, "text": text, "reference": reference, "optimum": optimum}
+    problems = _load(source, names)
     if isinstance(source, (str, Path)):
         return [_from_folder(p, Path(source).parent) for p in problems]
     return problems
@@ -71,10 +66,9 @@ def load_nl4opt(source: Source) -> list[Problem]:
     BadInput
         If an object is neither; the message names its place.
     """
-    names = {"id": "id", "text": "problem", "reference": "lp", "optimum": ""}
     left_out: list[str] = []
 
-    def problem(record: Record, place: int, where: str) -> Problem | None:
+    def plain(record: Record, where: str) -> Record | None:
         if len(record) == 1 and isinstance(inner := next(iter(record.values())), Mapping):
             record = {"id": next(iter(record)), **inner}  # published as {id: problem}
         lp, text = record.get("lp"), record.get("problem", record.get("document"))
@@ -84,10 +78,10 @@ def load_nl4opt(source: Source) -> list[Problem]:
             except (BadInput, KeyError, TypeError, AttributeError) as error:
                 left_out.append(f"{where} ({error})")
                 return None
-        values = {"id": record.get("id"), "text": text, "reference": lp}
-        return _problem({"family": "nl4opt"}, values, names, place, where)
+        return {"id": record.get("id"), "problem": text, "lp": lp, "family": "nl4opt"}
 
-    problems = _load(source, problem)
+    names = {"id": "id", "text": "problem", "reference": "lp", "optimum": ""}
+    problems = _load(source, names, plain)
     if left_out:
         warnings.warn(f"left out, not annotated well: {'; '.join(left_out)}", stacklevel=2)
     return problems
@@ -103,15 +97,20 @@ def save_problems(path: str | Path, problems: Iterable[Problem]) -> None:
     atomic.write_text(path, "".join(lines))
 
 
-def _load(source: Source, problem: Callable[[Record, int, str], Problem | None]) -> list[Problem]:
+def _load(
+    source: Source,
+    names: dict[str, str],
+    plain: Callable[[Record, str], Record | None] = lambda record, where: record,
+) -> list[Problem]:
+    """The problems whose fields have these `names` in what `plain` makes of an object."""
     problems: dict[str, Problem] = {}
     places: dict[str, str] = {}
     for place, (where, record) in enumerate(records(source), 1):
         if not isinstance(record, Mapping):
             raise BadInput(f"{where}: a {type(record).__name__}, not an object; write one there")
-        found = problem(record, place, where)
-        if found is None:
+        if (fields := plain(record, where)) is None:
             continue
+        found = _problem(fields, names, place, where)
         if found.id in problems:
             raise BadInput(
                 f"{where}: the id {found.id!r} is that of {places[found.id]}; give each problem "
@@ -160,17 +159,15 @@ def records(source: Source) -> Iterator[tuple[str, Any]]:
                 ) from None
 
 
-def _problem(
-    record: Record, values: dict[str, Any], names: dict[str, str], place: int, where: str
-) -> Problem:
-    """The problem of these values; `names` are those of the user's fields, for errors."""
+def _problem(record: Record, names: dict[str, str], place: int, where: str) -> Problem:
+    values: dict[str, Any] = {name: record.get(key) for name, key in names.items()}
     advice = f'write an object with the texts "{names["text"]}" and "{names["reference"]}"'
     if names["optimum"]:
         advice += f', or the number "{names["optimum"]}" in place of a reference'
     key = values["id"] if values["id"] is not None else place
     if isinstance(key, bool) or not isinstance(key, (str, int)) or key == "":
         raise BadInput(f'{where}: "{names["id"]}" is neither a text nor a whole number; {advice}')
-    optimum = _number(values.get("optimum"), f'{where}: "{names["optimum"]}"')
+    optimum = _number(values["optimum"], f'{where}: "{names["optimum"]}"')
     wanted = ["text"] if optimum is not None and values["reference"] in (None, "") else []
     for name in wanted or ["text", "reference"]:
         if not isinstance(values[name], str) or not values[name].strip():
