@@ -30,13 +30,12 @@ _UNITS = "zero one two three four five six seven eight nine ten eleven twelve th
 _UNITS += "fifteen sixteen seventeen eighteen nineteen"
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 WORDS = {
-    **{word: Decimal(n) for n, word in enumerate(_UNITS.split())},
-    **{word: Decimal(10 * n) for n, word in enumerate(_TENS.split(), 2)},
-    **{"once": Decimal(1), "twice": Decimal(2), "double": Decimal(2), "thrice": Decimal(3)},
-    **{"triple": Decimal(3), "dozen": Decimal(12)},
+    **{word: n for n, word in enumerate(_UNITS.split())},
+    **{word: 10 * n for n, word in enumerate(_TENS.split(), 2)},
+    **{"once": 1, "twice": 2, "double": 2, "thrice": 3, "triple": 3, "dozen": 12},
 }
 PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "tenth": 10}
-SCALES = {"hundred": Decimal(100), "thousand": Decimal(1000), "million": Decimal(10**6)}
+SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6}
 OPERATORS = {"LESS_OR_EQUAL": "<=", "GREATER_OR_EQUAL": ">="}
 MINIMIZE = ("min", "reduc", "decreas", "low", "least", "small")  # how such directions begin
 
@@ -58,7 +57,7 @@ def number(text: str) -> Decimal:
     words = re.findall("[a-z]+", plain)
     for before, word in zip(["", *words], words, strict=False):
         if word in SCALES:
-            part = (part or Decimal(1)) * SCALES[word]
+            part = Decimal((part or 1) * SCALES[word])
             if word != "hundred":
                 total, part = total + part, Decimal(0)
         elif parts := PARTS.get(word.removesuffix("s")):
