@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from packaging.version import Version
@@ -60,26 +61,14 @@ GENUINE = ("deep_training", "deep_training==0.3.0")
 
 @dataclass(frozen=True)
 class Row:
-    """One step of the probe under one version.
-
-    Attributes
-    ----------
-    transformers, model, step
-        What was tried on what.
-    result
-        ``ok``, ``fail``, or ``not reached`` when an earlier step had to work first.
-    exception
-        Type and message.
-    at
-        ``file:line function`` of the innermost frame outside torch's module machinery.
-    """
+    """One step of the probe on one model under one version."""
 
     transformers: str
     model: str
     step: str
-    result: str
-    exception: str = ""
-    at: str = ""
+    result: str  # "ok", "fail", or "not reached" when an earlier step had to work first
+    exception: str = ""  # type and message
+    at: str = ""  # "file:line function" of the innermost frame outside torch's calling of modules
 
 
 class OverlayError(RuntimeError):
@@ -124,16 +113,17 @@ def install(transformers: str) -> Path:
     # Without dependencies: the environment's own torch and numpy are what every version runs on.
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
     with atomic.replacing(target) as scratch:
-        done = subprocess.run(
-            [*command, "--target", str(scratch), *packages], capture_output=True, text=True
-        )
-        if done.returncode:
-            raise OverlayError(f"pip could not install {' '.join(packages)} ({_last_line(done)})")
+        command += ["--target", str(scratch), *packages]
+        _run(command, f"pip could not install {' '.join(packages)}")
     return target
 
 
-def _last_line(done: subprocess.CompletedProcess) -> str:
-    return (done.stderr.strip().splitlines() or ["no message"])[-1]
+def _run(command: list[str], failure: str, **options: Any) -> None:
+    """Run a command, or raise what its failure means, with its last line."""
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise OverlayError(f"{failure} ({last})")
 
 
 def _companions(transformers: str) -> list[str]:
@@ -162,24 +152,15 @@ def run_probe(transformers: str, *arguments: str) -> list[dict]:
         output = Path(scratch) / "rows.jsonl"
         command = [sys.executable, "-m", "glm_ppo_utils.labs.probe", *arguments]
         command += ["--checkpoint", str(probe_checkpoint()), "--output", str(output)]
+        failure = f"the probe failed under transformers {transformers}"
+        environment = _environment(transformers, scratch)
         try:
-            done = subprocess.run(
-                command,
-                env=_environment(transformers, scratch),
-                cwd=scratch,
-                capture_output=True,
-                text=True,
-                timeout=TIMEOUT,
-            )
+            _run(command, failure, env=environment, cwd=scratch, timeout=TIMEOUT)
         except subprocess.TimeoutExpired as error:
             raise OverlayError(
                 f"the probe under transformers {transformers} took over {TIMEOUT:.0f} s; "
                 "run it again on a machine with less to do"
             ) from error
-        if done.returncode:
-            raise OverlayError(
-                f"the probe failed under transformers {transformers}: {_last_line(done)}"
-            )
         return [json.loads(line) for line in output.read_text().splitlines()]
 
 
