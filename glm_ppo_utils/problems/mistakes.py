@@ -4,10 +4,11 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 from glm_ppo_utils.errors import BadInput
 
-from .plain_lp import Number, PlainLP, Row, Term, fingerprint, read_plain_lp, write_plain_lp
+from .plain_lp import Number, PlainLP, Row, fingerprint, read_plain_lp, write_plain_lp
 from .problem import Problem
 
 
@@ -49,16 +50,25 @@ def spoil(problem: Problem, rng: random.Random) -> tuple[str, str]:
     raise BadInput(f"problem {problem.id}: no single error changes its reference; leave it out")
 
 
-# In the functions below, place -1 is the objective and place i is row i.
+def _parts(lp: PlainLP) -> list[Row]:
+    """The rows, and last, in place -1, the objective as if it were one, with right side 0."""
+    return [*lp.rows, Row(lp.objective, "", 0)]
+
+
+def _changed(lp: PlainLP, place: int, **fields: Any) -> PlainLP:
+    """The program with other `fields` of the row, or of the objective, in that place."""
+    parts = _parts(lp)
+    parts[place] = replace(parts[place], **fields)
+    *rows, objective = parts
+    return replace(lp, rows=tuple(rows), objective=objective.terms)
 
 
 def _wrong_sense(lp: PlainLP, rng: random.Random) -> PlainLP:
     place = rng.randrange(-1, len(lp.rows))
     if place < 0:
         return replace(lp, sense="minimize" if lp.sense == "maximize" else "maximize")
-    row = lp.rows[place]
-    flipped = {"<=": ">=", ">=": "<=", "=": rng.choice(("<=", ">="))}[row.sense]
-    return _with_row(lp, place, replace(row, sense=flipped))
+    flipped = {"<=": ">=", ">=": "<=", "=": rng.choice(("<=", ">="))}[lp.rows[place].sense]
+    return _changed(lp, place, sense=flipped)
 
 
 def _dropped_row(lp: PlainLP, rng: random.Random) -> PlainLP | None:
@@ -71,13 +81,13 @@ def _dropped_row(lp: PlainLP, rng: random.Random) -> PlainLP | None:
 def _wrong_number(lp: PlainLP, rng: random.Random) -> PlainLP:
     """One digit of one number changed, as if misread."""
     place = rng.randrange(-1, len(lp.rows))
-    if place >= 0 and lp.rows[place].rhs and rng.random() < 0.5:
-        row = lp.rows[place]
-        return _with_row(lp, place, replace(row, rhs=_misread(row.rhs, rng)))
-    terms = list(_terms(lp, place))
+    part = _parts(lp)[place]
+    if part.rhs and rng.random() < 0.5:
+        return _changed(lp, place, rhs=_misread(part.rhs, rng))
+    terms = list(part.terms)
     number = rng.randrange(len(terms))
     terms[number] = (_misread(terms[number][0], rng), terms[number][1])
-    return _with_terms(lp, place, tuple(terms))
+    return _changed(lp, place, terms=tuple(terms))
 
 
 def _misread(number: Number, rng: random.Random) -> Decimal:
@@ -90,7 +100,7 @@ def _misread(number: Number, rng: random.Random) -> Decimal:
 def _swapped(lp: PlainLP, rng: random.Random) -> PlainLP | None:
     """Two coefficients of one row, or of the objective, each on the other's variable."""
     place = rng.randrange(-1, len(lp.rows))
-    terms = list(_terms(lp, place))
+    terms = list(_parts(lp)[place].terms)
     if len(terms) < 2:
         return None
     i, j = rng.sample(range(len(terms)), 2)
@@ -98,25 +108,11 @@ def _swapped(lp: PlainLP, rng: random.Random) -> PlainLP | None:
     # Where the signs differ, as in "x - 2 y >= 0", swap the names and not the coefficients, so that
     # the row still begins with its positive term: "y - 2 x >= 0".
     terms[i], terms[j] = ((a, y), (b, x)) if a * b < 0 else ((b, x), (a, y))
-    return _with_terms(lp, place, tuple(terms))
+    return _changed(lp, place, terms=tuple(terms))
 
 
 def _no_integrality(lp: PlainLP, rng: random.Random) -> PlainLP:
     return replace(lp, general=(), binary=())
-
-
-def _terms(lp: PlainLP, place: int) -> tuple[Term, ...]:
-    return lp.objective if place < 0 else lp.rows[place].terms
-
-
-def _with_terms(lp: PlainLP, place: int, terms: tuple[Term, ...]) -> PlainLP:
-    if place < 0:
-        return replace(lp, objective=terms)
-    return _with_row(lp, place, replace(lp.rows[place], terms=terms))
-
-
-def _with_row(lp: PlainLP, place: int, row: Row) -> PlainLP:
-    return replace(lp, rows=(*lp.rows[:place], row, *lp.rows[place + 1 :]))
 
 
 ERRORS: dict[str, Callable[[PlainLP, random.Random], PlainLP | None]] = {
