@@ -45,7 +45,7 @@ def write_checkpoint(
     Parameters
     ----------
     folder
-        Created, or replaced as a whole once the new one is complete.
+        As for `save_checkpoint`.
     config
         A configuration, or its arguments. Without ``padded_vocab_size`` the arguments get the
         tokenizer's size.

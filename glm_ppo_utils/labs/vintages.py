@@ -94,7 +94,7 @@ def sft(trial: Trial) -> None:
     pairs = [(w.text, "one") for w in WORDS]
     settings = SFTSettings(steps=1, batch_size=2, warmup=0.0, problems=4, eval_every=1)
     log = train_sft(
-        trial.policy, trial.tokenizer, pairs, [], settings, trial.scratch / "sft", progress=False
+        trial.policy, trial.tokenizer, pairs, [], settings, trial.scratch, progress=False
     )
     check_finite(log[0]["loss"])
 
@@ -160,8 +160,6 @@ def try_vintage(folder: Path) -> dict[str, str]:
     row = {"vintage": folder.name}
     with tempfile.TemporaryDirectory() as scratch:
         trial = Trial(Path(scratch) / folder.name.replace(".", "-"), Path(scratch))
-        for name in ("sft", "ppo"):
-            (trial.scratch / name).mkdir()
         build(folder, trial.folder)
         for name, (step, needed) in STEPS.items():
             reached = all(row[other].startswith("ok") for other in needed)
