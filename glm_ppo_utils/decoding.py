@@ -22,19 +22,11 @@ Cache = tuple[tuple[Tensor, Tensor], ...]  # keys and values of each layer
 
 @dataclass(frozen=True)
 class Layout:
-    """Which dimension is the batch in what a model returns: 1 in ChatGLM2 and 3, 0 in others.
+    """Which dimension is the batch in what a model returns: 1 in ChatGLM2 and 3, 0 in others."""
 
-    Attributes
-    ----------
-    cache, states : int
-        The dimension in keys and values, and in hidden states.
-    last_only : bool
-        Whether the model can be asked for the logits of the last token only.
-    """
-
-    cache: int
-    states: int
-    last_only: bool
+    cache: int  # in keys and values
+    states: int  # in hidden states
+    last_only: bool  # whether the model can be asked for the logits of the last token only
 
 
 @torch.no_grad()
@@ -63,18 +55,12 @@ def find_layout(model: Any) -> Layout | None:
 class Decoded:
     """Sampled tokens, on the CPU, ``[rows, columns]``; what follows a row's end means nothing.
 
-    Attributes
-    ----------
-    tokens : torch.Tensor
-        Token ids.
-    logprobs, values : torch.Tensor or None
-        Their log-probabilities at temperature 1, and what the value head says before each, in
-        float32; None where nobody knows.
+    Log-probabilities and values are float32, and None where nobody knows them.
     """
 
-    tokens: Tensor
-    logprobs: Tensor | None = None
-    values: Tensor | None = None
+    tokens: Tensor  # ids
+    logprobs: Tensor | None = None  # of the tokens, at temperature 1
+    values: Tensor | None = None  # what the value head says before each token
 
 
 @torch.no_grad()

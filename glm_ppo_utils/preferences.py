@@ -151,16 +151,12 @@ def features(text: str, answer: str) -> Floats:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to one problem; a person preferred `chosen`.
-
-    ``chosen_errors`` and ``rejected_errors`` say how many errors were put in. The reward model
-    never sees them.
-    """
+    """Two answers to one problem; a person preferred `chosen`."""
 
     problem: Problem
     chosen: str
     rejected: str
-    chosen_errors: int
+    chosen_errors: int  # how many were put in; the reward model never sees it
     rejected_errors: int
 
 

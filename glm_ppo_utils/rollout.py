@@ -167,24 +167,16 @@ def as_prompts(rows: Iterable[Any]) -> list[Any]:
 class Rollout:
     """One prompt and the policy's response to it.
 
-    Attributes
-    ----------
-    query, response : torch.Tensor
-        Token ids ``[prompt length]`` and ``[response length]``; the response holds its end token,
-        unless it was cut at the length limit.
-    text : str
-        The response as text.
-    logprobs, values : torch.Tensor or None
-        What the policy gave when it sampled, ``[response length]`` in float32: the tokens'
-        log-probabilities at temperature 1, and the values before them if there is a value head.
-        None where the model's own ``generate`` had to sample.
+    The response holds its end token, unless it was cut at the length limit. Log-probabilities (at
+    temperature 1) and values are those at sampling, ``[response length]`` in float32; None where
+    the model's own ``generate`` had to sample.
     """
 
-    query: torch.Tensor
-    response: torch.Tensor
-    text: str
+    query: torch.Tensor  # token ids [prompt length]
+    response: torch.Tensor  # token ids [response length]
+    text: str  # the response as text
     logprobs: torch.Tensor | None = None
-    values: torch.Tensor | None = None
+    values: torch.Tensor | None = None  # before each token, if there is a value head
 
 
 @torch.no_grad()
@@ -397,10 +389,7 @@ def evaluate(
 def sampled_and_greedy(evaluate_at: Callable[[float], dict[str, float]]) -> dict[str, float]:
     """The statistics of both decodings: ``sampled_exact``, ``greedy_exact`` and so on.
 
-    Parameters
-    ----------
-    evaluate_at : callable
-        Called with a temperature, returns statistics by name.
+    `evaluate_at` takes a temperature, and returns statistics by name.
     """
     return {
         f"{way}_{name}": value

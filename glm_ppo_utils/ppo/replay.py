@@ -19,11 +19,6 @@ class Replay:
     An answer comes up in proportion to its surprise, -log of its probability when it was sampled or
     last replayed: one that the policy is sure of has nothing left to teach. It is prioritised
     replay (Schaul et al. 2016) with the loss as priority.
-
-    Parameters
-    ----------
-    settings : PPOSettings
-        Its ``replay`` knobs, and the seed.
     """
 
     def __init__(self, settings: PPOSettings):

@@ -14,20 +14,11 @@ class RewardScale:
     to 1 to learn, the KL coefficient is a price in spreads of the reward per nat, and a reward
     function in points from 0 to 100 teaches what one from 0 to 1 does. A single reward, however
     large, ends at most ``sqrt(count)`` spreads from the mean.
-
-    Attributes
-    ----------
-    count : int
-        Rewards seen.
-    mean : float
-        Their mean.
-    squares : float
-        Sum of their squared distances from the mean, in float64: LARGEST_REWARD squared fits.
     """
 
-    count: int = 0
+    count: int = 0  # of the rewards seen
     mean: float = 0.0
-    squares: float = 0.0
+    squares: float = 0.0  # sum of the squared distances from the mean; LARGEST_REWARD squared fits
 
     @property
     def spread(self) -> float:
@@ -55,14 +46,8 @@ def without_others(rewards: Sequence[float], group: int) -> list[float]:
     """Each reward minus the mean of the others in its group.
 
     The baseline of REINFORCE leave-one-out (Ahmadian et al. 2024, section 2): what the policy's
-    other answers to the same problem earned, in place of a learnt value.
-
-    Parameters
-    ----------
-    rewards : sequence of float
-        Those of the answers to a problem stand side by side.
-    group : int
-        Answers to each problem, at least 2.
+    other answers to the same problem earned, in place of a learnt value. The `group` answers to a
+    problem, at least 2, stand side by side.
     """
     r = np.asarray(rewards, dtype=np.float64).reshape(-1, group)
     return ((r - r.mean(axis=1, keepdims=True)) * group / (group - 1)).flatten().tolist()

@@ -291,13 +291,12 @@ class ResponseTrainer(PPOTrainer):
 
 
 def _config(s: PPOSettings, processes: int) -> PPOConfig:
-    """The settings under TRL's names; sizes are those of one process."""
+    """What TRL itself needs of the settings, under its names; sizes are those of one process."""
     return PPOConfig(
         batch_size=s.batch_size // processes,
         mini_batch_size=s.mini_batch_size // processes,
         gradient_checkpointing=s.gradient_checkpointing,
         ppo_epochs=s.epochs,
-        learning_rate=s.policy_lr,
         vf_coef=s.value_coef if s.baseline == "value" else 0.0,
         cliprange=s.clip,
         cliprange_value=s.value_clip,
@@ -306,9 +305,7 @@ def _config(s: PPOSettings, processes: int) -> PPOConfig:
         init_kl_coef=s.kl_coef,
         adap_kl_ctrl=s.kl_target is not None,
         target=s.kl_target or 6.0,
-        max_grad_norm=s.max_grad_norm,
         seed=s.seed,
-        remove_unused_columns=False,
     )
 
 
