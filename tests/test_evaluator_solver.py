@@ -55,6 +55,14 @@ def test_a_time_limit_is_said():
     assert solve(parse_lp(market_split(3, 30)), time_limit=0.01).status == "time limit"
 
 
+def test_the_best_point_at_a_time_limit():
+    text = market_split(30, 60).replace(" = ", " <= ")
+    program = parse_lp(text.replace("max x0", "max " + " + ".join(f"x{j}" for j in range(60))))
+    solution = solve(program, time_limit=1.0)
+    assert (solution.status, solution.objective) == ("time limit", None)
+    assert (program.matrix @ np.array(solution.x) <= program.row_upper + 1e-6).all()
+
+
 def test_nl4opt_statuses_and_optima_equal_the_file(nl4opt_path):
     for line in nl4opt_path.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)

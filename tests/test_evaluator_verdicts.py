@@ -22,10 +22,11 @@ from evaluator_rewrites import (
     scale_rows,
 )
 
-from glm_ppo_utils.evaluator import Evaluator, Limits, format_lp, graph, parse_lp, renaming
+from glm_ppo_utils.evaluator import Evaluator, Limits, format_lp, graph, parse_lp, renaming, reward
 from glm_ppo_utils.evaluator.canonical_form import simplify
 from glm_ppo_utils.evaluator.certificate import prove_equal
 from glm_ppo_utils.evaluator.reward import Reference, judge
+from glm_ppo_utils.evaluator.solver import solve
 
 EVALUATOR = Evaluator()
 
@@ -218,6 +219,45 @@ def test_the_message_names_what_was_proved(name):
     score = EVALUATOR.score(answer, reference)
     assert score.message.startswith("the model has the same solutions and the same objective")
     assert message in score.message
+
+
+def facility_location(customers: int, sites: int, strong: bool) -> str:
+    """Which sites open and who goes where; strong: a row for each customer at each site."""
+    everyone, places = range(customers), range(sites)
+    demand = [5 + 7 * i % 11 for i in everyone]
+    rows = [" + ".join(f"x{i}_{j}" for j in places) + " = 1" for i in everyone]
+    for j in places:
+        served = " + ".join(f"{demand[i]} x{i}_{j}" for i in everyone)
+        rows.append(f"{served} - {sum(demand) // 2} y{j} <= 0")
+    if strong:
+        rows += [f"x{i}_{j} - y{j} <= 0" for i in everyone for j in places]
+    costs = [f"{20 + 7 * j % 40} y{j}" for j in places]
+    costs += [f"{1 + (11 * i + 17 * j) % 30} x{i}_{j}" for i in everyone for j in places]
+    names = [*(f"y{j}" for j in places), *(f"x{i}_{j}" for i in everyone for j in places)]
+    lines = [f"min {' + '.join(costs)}", "st", *rows, "binary", " ".join(names), "end"]
+    return "\n".join(lines)
+
+
+def test_a_proof_of_hundreds_of_rows():
+    answer, reference = (facility_location(40, 8, strong) for strong in (True, False))
+    score = Evaluator(time_limit=60).score(answer, reference)
+    assert (score.reward, score.decided_by) == (1.0, "certified"), score.message
+    assert "because its terms are whole numbers (and 319 more proofs)" in score.message
+
+
+def test_a_proof_where_the_optimum_is_not_known(monkeypatch):
+    """A model too hard to solve in time can still be proved to be the same; no other one can."""
+
+    def out_of_time(program, time_limit):
+        return replace(solve(program, time_limit), status="time limit", objective=None)
+
+    monkeypatch.setattr(reward, "solve", out_of_time)
+    answer, reference = (facility_location(6, 3, strong) for strong in (True, False))
+    score = Evaluator(time_limit=60).score(answer, reference)
+    assert (score.reward, score.decided_by) == (1.0, "certified"), score.message
+    assert (score.status, score.objective_value) == ("time limit", None)
+    wrong = answer.replace("x0_0 - y0 <= 0", "x0_0 + x1_0 - y0 <= 0")
+    assert not Evaluator(time_limit=60).score(wrong, reference).exact
 
 
 def test_one_product_in_the_place_of_two():

@@ -40,12 +40,10 @@ from glm_ppo_utils.evaluator.solver import OPTIONS, Solution, pass_model, solve
 
 # Rows that may be tried in one direction, iterations for each, for how many branch and bound is
 # tried, and its nodes for each.
-MAX_ROWS = 300
+MAX_ROWS = 2_000
 MAX_ITERATIONS = 5_000
 MAX_BRANCHINGS = 20
 MAX_NODES = 200
-# Seconds for the proofs in one direction, should these limits let them take that long.
-TIME_LIMIT = 1.0
 # How far a left-hand side may exceed its right-hand side, in rows whose largest coefficient is 1:
 # by the dual bound, by branch and bound, and at a point that is to show a difference.
 BOUND_TOLERANCE = 1e-10
@@ -282,7 +280,6 @@ def prove(program: LinearProgram, rows: Inequalities) -> list[str] | None:
     if len(rows.right) > MAX_ROWS:
         return None
     highs = _prover()
-    highs.setOptionValue("time_limit", highs.getRunTime() + TIME_LIMIT)
     load(highs, program, np.zeros_like(program.integer))
     found: list[str] = []
     left = []
@@ -353,6 +350,11 @@ def set_objective(highs: highspy.Highs, row: Floats) -> None:
     """Maximise the row."""
     highs.changeColsCost(len(row), np.arange(len(row), dtype=np.int32), row)
     highs.run()
+
+
+def limit_time(seconds: float) -> None:
+    """How long the solver may work on all the proofs from now on."""
+    _prover().setOptionValue("time_limit", _prover().getRunTime() + seconds)
 
 
 def _prover() -> highspy.Highs:

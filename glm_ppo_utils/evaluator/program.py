@@ -114,9 +114,16 @@ def round_bounds(program: LinearProgram) -> LinearProgram:
 def value_classes(*arrays: Floats) -> list[Ints]:
     """Integers in place of numbers, equal for numbers that are `close`, over all the arrays."""
     flat = np.concatenate([a.ravel() for a in arrays])
-    order = np.argsort(flat)
-    ids = np.zeros(len(flat), dtype=np.int64)
-    ids[order[1:]] = np.cumsum(~close(flat[order[1:]], flat[order[:-1]]))
+    used = np.flatnonzero(flat)  # most numbers are 0, and sorting is what takes long
+    order = used[np.argsort(flat[used])]
+    values = flat[order]
+    classes = np.zeros(len(values), dtype=np.int64)
+    classes[1:] = np.cumsum(~close(values[1:], values[:-1]))
+    negative = int(np.searchsorted(values, 0.0))
+    zero = int(classes[negative - 1]) + 1 if negative else 0
+    classes[negative:] += len(used) < len(flat)
+    ids = np.full(len(flat), zero)
+    ids[order] = classes
     parts = np.split(ids, np.cumsum([a.size for a in arrays])[:-1])
     return [part.reshape(a.shape) for part, a in zip(parts, arrays, strict=True)]
 

@@ -13,7 +13,12 @@ from typing import Any
 import numpy as np
 
 from glm_ppo_utils.evaluator.canonical_form import eliminate, merge_columns, simplify
-from glm_ppo_utils.evaluator.certificate import feasible_points, has_two_points, prove_equal
+from glm_ppo_utils.evaluator.certificate import (
+    feasible_points,
+    has_two_points,
+    limit_time,
+    prove_equal,
+)
 from glm_ppo_utils.evaluator.differences import list_differences
 from glm_ppo_utils.evaluator.graph import Matching, match, size
 from glm_ppo_utils.evaluator.lp_format import (
@@ -126,8 +131,8 @@ class Reference:
     @cached_property
     def can_certify(self) -> bool:
         """Whether a proof of equality means anything: with one feasible point it does not."""
-        solved = self.solution.status in ("optimal", "unbounded")
-        return solved and has_two_points(self.simple, self.solution)
+        feasible = bool(self.solution.x) or self.solution.status == "unbounded"
+        return feasible and has_two_points(self.simple, self.solution)
 
     @cached_property
     def points(self) -> Floats:
@@ -174,13 +179,15 @@ def judge(
     if edits == 0 and may_be_equal:
         return exact_score(program, solution, reference)
     typed_in = False
-    if agrees:
+    if may_be_equal:
         points = feasible_points(simple, solution)
         if reference.can_certify:
+            # Where the solver ran out of time, little is left.
+            limit_time(time_limit / (2 if agrees else 20))
             proofs = certify(simple, reduced, matching, points, reference)
             if proofs is not None:
                 return certified_score(solution, edits, proofs, reference)
-        if not reference.states_optimum:
+        if agrees and not reference.states_optimum:
             typed_in = types_in_optimum(simple, reduced, solution, points, time_limit)
     edits = edits or matching.distance
     similarity = max(0.0, 1.0 - edits / max(1, reference.size))

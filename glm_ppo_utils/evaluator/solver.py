@@ -18,6 +18,8 @@ STATUS = {
     highspy.HighsModelStatus.kTimeLimit: "time limit",
 }
 
+FEASIBLE = int(highspy.SolutionStatus.kSolutionStatusFeasible)
+
 OPTIONS = {
     "output_flag": False,
     # Another number of threads in the same process is an error in HiGHS: always 1.
@@ -44,7 +46,8 @@ class Solution:
     objective : float or None
         The optimum in the program's own sense; None unless optimal.
     x : tuple of float
-        A solution, in the order of the program's variables; empty unless optimal.
+        A solution, in the order of the program's variables; at a time limit the best point that was
+        found. Empty where there is none.
     """
 
     status: str
@@ -71,7 +74,8 @@ def solve(program: LinearProgram, time_limit: float = 2.0) -> Solution:
     highs.setOptionValue("time_limit", highs.getRunTime() + time_limit)
     relaxed = _run(highs, program, program.objective, np.zeros_like(program.integer))
     x = np.array(relaxed.x)
-    whole = np.abs(x - np.round(x)) <= 1e-9 if relaxed.x else ~program.integer
+    solved = relaxed.status == "optimal"
+    whole = np.abs(x - np.round(x)) <= 1e-9 if solved else ~program.integer
     if relaxed.status == "infeasible" or whole[program.integer].all():
         solution = relaxed
     else:
@@ -93,6 +97,8 @@ def _run(
     if passed == highspy.HighsStatus.kError or highs.run() == highspy.HighsStatus.kError:
         return Solution("solver error")
     status = STATUS.get(highs.getModelStatus(), "solver error")
+    if status == "time limit" and highs.getInfo().primal_solution_status == FEASIBLE:
+        return Solution(status, None, tuple(highs.getSolution().col_value))
     if status != "optimal":
         return Solution(status)
     value = highs.getObjectiveValue()
