@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from peft import PeftModel
@@ -116,10 +117,7 @@ def held_out_rates(
 ) -> dict[str, float]:
     """Exact rates of a policy, sampled and greedy, on the first 100 held-out problems."""
     held, length = heldout_problems(profile)[:100], profile.ppo.max_new_tokens
-    grader = Evaluator()
-    rates = sampled_and_greedy(
-        lambda temperature: evaluate(model, tokenizer, held, grader, length, temperature)
-    )
+    rates = sampled_and_greedy(partial(evaluate, model, tokenizer, held, Evaluator(), length))
     return {name: rate for name, rate in rates.items() if name.endswith("_exact")}
 
 

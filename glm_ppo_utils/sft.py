@@ -162,14 +162,10 @@ class _Probe(TrainerCallback):
         self.rows: list[dict[str, float]] = []
 
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **kwargs: Any) -> None:
-        self._measure(state.global_step, kwargs["model"])
-
-    def on_evaluate(self, args: Any, state: TrainerState, *_: Any, **kwargs: Any) -> None:
-        self._measure(state.global_step, kwargs["model"])
-
-    def _measure(self, step: int, model: PreTrainedModel) -> None:
         with torch.random.fork_rng():  # sampling must not change the training that follows
-            self.rows.append({"step": step, **self.probe(model)})
+            self.rows.append({"step": state.global_step, **self.probe(kwargs["model"])})
+
+    on_evaluate = on_train_begin
 
 
 def _row(record: dict) -> dict[str, float]:

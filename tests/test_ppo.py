@@ -215,7 +215,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny_folder, tokenizer, tmp_p
     make_run(fresh(), tokenizer, tmp_path / "parts", replace(same, steps=2)).train()
     resumed = make_run(fresh(), tokenizer, tmp_path / "parts", same)
     resumed.train()
-    assert without_seconds(resumed.log()) == without_seconds(whole.log())
+    assert without_seconds(resumed.folder.rows("log")) == without_seconds(whole.folder.rows("log"))
     for mine, theirs in zip(resumed.policy.parameters(), whole.policy.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
@@ -407,7 +407,7 @@ def test_a_full_disk_is_a_clear_error_and_the_run_goes_on_afterwards(
     resumed = make_run(fresh(), tokenizer, tmp_path / "run")
     assert resumed.folder.checkpoints.load_newest()[0] == 2
     resumed.train()
-    assert without_seconds(resumed.log()) == without_seconds(whole.log())
+    assert without_seconds(resumed.folder.rows("log")) == without_seconds(whole.folder.rows("log"))
 
 
 @pytest.mark.parametrize("later", [{}, {"scale": {}, "replay": {"ids": []}}])

@@ -200,7 +200,7 @@ def test_two_processes_learn_what_one_learns_from_the_whole_batch(
         assert torch.allclose(first[name], value, atol=1e-4), name
         assert not torch.allclose(value, start[name], atol=1e-3), name
     rows = read_jsonl(here / one.out_dir / "log.jsonl")
-    for mine, theirs in zip(rows, one.log(), strict=True):
+    for mine, theirs in zip(rows, one.folder.rows("log"), strict=True):
         for name in ("reward", "reward_sd", "exact", "response_tokens", "kl"):
             assert mine[name] == pytest.approx(theirs[name], abs=1e-4), name
     # Adam makes a step of every gradient, also of one that is all rounding, so that the parameters

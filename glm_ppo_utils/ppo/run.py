@@ -154,7 +154,7 @@ class PPORun:
                     if any(gather_object([bool(signals)])):  # all processes stop at the same step
                         raise KeyboardInterrupt
         PartialState().wait_for_everyone()
-        return self.log()
+        return self.folder.rows("log")
 
     def step(self, step: int) -> dict:
         """One PPO step: sample, score, optimise. Returns its row of the log."""
@@ -290,9 +290,9 @@ class PPORun:
             "seconds_logprobs": float(stats["time/ppo/forward_pass"]),
         }
 
-    def evaluate(self, problems: Sequence | None = None, temperature: float = 1.0) -> dict:
-        """Reward, exact and parse rate on `problems` (the held-out ones when left out)."""
-        problems = self._share(self.heldout if problems is None else problems)
+    def evaluate(self, temperature: float = 1.0) -> dict:
+        """Reward, exact and parse rate on the held-out problems."""
+        problems = self._share(self.heldout)
         with memory_advice("evaluate", self.settings.memory_advice("evaluate")):
             answers = [r.text for r in self.rollout(problems, temperature)]
         rewards = call_reward(self.grader, problems, answers) if problems else []
@@ -301,12 +301,8 @@ class PPORun:
     def held_out_row(self, done: int) -> dict:
         """Sampled (temperature 1) and greedy rates on the held-out problems after `done` steps."""
         self._set_seed(self.settings.seed)
-        rates = sampled_and_greedy(lambda temperature: self.evaluate(temperature=temperature))
+        rates = sampled_and_greedy(self.evaluate)
         return {"step": done, "problems": len(self.heldout), **rates}
-
-    def log(self) -> list[dict]:
-        """Rows of ``log.jsonl``."""
-        return self.folder.rows("log")
 
     # -- what is due after a step
 
