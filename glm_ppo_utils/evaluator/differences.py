@@ -106,23 +106,35 @@ def list_differences(p: LinearProgram, q: LinearProgram, matching: Matching) -> 
     return sorted(found, key=lambda difference: KINDS.index(difference.kind))
 
 
+def changed_terms(
+    ours: Floats, theirs: Floats, pairs: list[Pair]
+) -> list[tuple[Pair, float, float]]:
+    """The variables whose coefficients differ, with both coefficients."""
+    mine, right = ours.tolist(), theirs.tolist()
+    terms = [
+        (
+            pair,
+            0.0 if pair.ours is None else mine[pair.ours],
+            0.0 if pair.theirs is None else right[pair.theirs],
+        )
+        for pair in pairs
+    ]
+    return [(pair, a, b) for pair, a, b in terms if a != b and not same(a, b)]
+
+
 def term_differences(
-    kind: str, where: str, ours: Floats, theirs: Floats, pairs: list[Pair], **place: int
+    kind: str, where: str, changed: list[tuple[Pair, float, float]], **place: int
 ) -> Iterator[Difference]:
     """What to change in the coefficients of the objective or of a row."""
-    mine_of, right_of = ours.tolist(), theirs.tolist()
-    for j, k, name in pairs:
-        mine = 0.0 if j is None else mine_of[j]
-        right = 0.0 if k is None else right_of[k]
-        if mine != right and not same(mine, right):
-            if not mine:
-                text = f"{name} is missing {where}, with coefficient {format_number(right)}"
-            elif not right:
-                text = f"{name} should not be {where}"
-            else:
-                numbers = f"{format_number(right)}, not {format_number(mine)}"
-                text = f"the coefficient of {name} {where} should be {numbers}"
-            yield Difference(kind, text, variable=j, reference_variable=k, **place)
+    for (j, k, name), mine, right in changed:
+        if not mine:
+            text = f"{name} is missing {where}, with coefficient {format_number(right)}"
+        elif not right:
+            text = f"{name} should not be {where}"
+        else:
+            numbers = f"{format_number(right)}, not {format_number(mine)}"
+            text = f"the coefficient of {name} {where} should be {numbers}"
+        yield Difference(kind, text, variable=j, reference_variable=k, **place)
 
 
 def objective_differences(
@@ -133,7 +145,8 @@ def objective_differences(
         worse, better = ("maximised", "minimised") if p.maximize else ("minimised", "maximised")
         yield Difference("objective sense", f"the objective should be {better}, not {worse}")
     sign = (-1.0 if p.maximize else 1.0) * (-1.0 if matching.negated else 1.0)
-    yield from term_differences("objective", "in the objective", p.objective, sign * q.cost, pairs)
+    changed = changed_terms(p.objective, sign * q.cost, pairs)
+    yield from term_differences("objective", "in the objective", changed)
     constant = sign * (-q.offset if q.maximize else q.offset)
     if not same(p.offset, constant):
         text = f"{format_number(constant)}, not {format_number(p.offset)}"
@@ -153,7 +166,7 @@ def row_differences(
             yield Difference("constraint", text, row_edits(q, k), reference_row=k)
         else:
             found = list(label_differences(p, q, matching, pairs, i, k))
-            if 2 * len(found) > max(row_edits(p, i), row_edits(q, k)):
+            if found and 2 * len(found) > max(row_edits(p, i), row_edits(q, k)):
                 text = (
                     f"the constraint {row_text(q, k, pairs)} is missing: "
                     f"{format_row(p, i)} stands in its place"
@@ -186,15 +199,18 @@ def label_differences(
     mine_low, mine_high = float(p.row_lower[i]), float(p.row_upper[i])
     right = low if sense == ">=" else high
     mine = mine_low if mine_high == math.inf else mine_high
+    turned = (math.isinf(low), math.isinf(high)) != (math.isinf(mine_low), math.isinf(mine_high))
+    changed = changed_terms(p.matrix[i], scale * q.matrix[k], pairs)
+    if not (turned or changed or not same(mine, right)):
+        return
     row, place = format_row(p, i), {"row": i, "reference_row": k}
-    if (math.isinf(low), math.isinf(high)) != (math.isinf(mine_low), math.isinf(mine_high)):
+    if turned:
         yield Difference("sense", f"the sense of {row} should be {sense}", **place)
     if not same(mine, right):
         numbers = f"{format_number(right)}, not {format_number(mine)}"
         text = f"the right-hand side of {row} should be {numbers}"
         yield Difference("right-hand side", text, **place)
-    theirs = scale * q.matrix[k]
-    yield from term_differences("coefficient", f"in {row}", p.matrix[i], theirs, pairs, **place)
+    yield from term_differences("coefficient", f"in {row}", changed, **place)
 
 
 def variable_differences(
