@@ -68,7 +68,9 @@ class ResponseTrainer(PPOTrainer):
     ):
         if settings.gradient_checkpointing:
             turn_on_gradient_checkpointing(policy)
-        self.body, self.head = _body_and_head(policy)
+        learning = [(name, p) for name, p in policy.named_parameters() if p.requires_grad]
+        self.body = [p for name, p in learning if "v_head" not in name]
+        self.head = [p for name, p in learning if "v_head" in name]
         self.copies = Float32Copies([*self.body, *self.head])
         body, head = self.copies.of(self.body), self.copies.of(self.head)
         optimizer = torch.optim.Adam(
@@ -307,13 +309,6 @@ def _config(s: PPOSettings, processes: int) -> PPOConfig:
         target=s.kl_target or 6.0,
         seed=s.seed,
     )
-
-
-def _body_and_head(policy: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The parameters that learn: those of the policy, and those of the value head."""
-    named = [(name, p) for name, p in policy.named_parameters() if p.requires_grad]
-    head = [p for name, p in named if "v_head" in name]
-    return [p for name, p in named if "v_head" not in name], head
 
 
 class Float32Copies:
