@@ -361,6 +361,7 @@ def test_size_is_stated_before_a_download_and_must_fit(monkeypatch, capsys):
     assert "12.5 GB to download" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_published_sizes_are_those_of_the_architecture():
     with torch.device("meta"):
         count = sum(

@@ -77,6 +77,7 @@ def test_a_bad_reference_raises_here(evaluator):
         evaluator.score_batch(answers(2), [REFERENCE, "no"])
 
 
+@pytest.mark.slow
 def test_a_hung_worker_costs_its_own_answer(evaluator):
     os.kill(all_running(evaluator, 1000)[0], signal.SIGSTOP)
     scores = evaluator.score_batch(answers(40, 200), [REFERENCE] * 40)
@@ -179,6 +180,7 @@ def test_workers_end_with_their_parent(signal_number):
     assert all(gone(pid) for pid in workers)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_middle_of_a_batch():
     parent, workers = start_parent("busy")
     time.sleep(3.0)  # well into the batch, also on a busy machine

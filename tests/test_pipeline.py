@@ -143,6 +143,7 @@ def test_no_program_is_both_trained_on_and_held_out():
     assert not keys[0] & keys[1]
 
 
+@pytest.mark.slow
 def test_no_problem_with_a_demonstration_is_also_graded():
     profile = replace(FEW, sft=replace(FEW.sft, problems=300), train_problems=2000)
     shown = [answer for _, answer in pipeline.demonstration_pairs(profile)]

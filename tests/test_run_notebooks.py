@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,6 +50,7 @@ def gone(process: Path) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_two_run_side_by_side_and_05_after_02_and_zh_02_beside_it(tmp_path):
     first = notebook(tmp_path / "n", "01.ipynb", "here('one')", "wait_for('two')")
     second = notebook(tmp_path / "n", "02.ipynb", "wait_for('one')", "here('two')", "here('done')")
@@ -68,6 +70,7 @@ def test_two_run_side_by_side_and_05_after_02_and_zh_02_beside_it(tmp_path):
         assert re.search(rf"^{name} +{cells}/{cells} ", done.stdout, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_an_error_stops_the_other(tmp_path):
     bad = notebook(tmp_path / "n", "01.ipynb", "wait_for('other')", "1 / 0")
     other = notebook(
@@ -82,6 +85,7 @@ def test_an_error_stops_the_other(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_both(tmp_path):
     for name, partner in (("01", "02"), ("02", "01")):
         meet = f"here('{name}')\nwait_for('{partner}')"
