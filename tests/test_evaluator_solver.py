@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from random import Random
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from evaluator_programs import market_split
 
 from glm_ppo_utils.evaluator import LinearProgram, parse_lp
-from glm_ppo_utils.evaluator.solver import solve
+from glm_ppo_utils.evaluator.solver import solve, stop_at
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,25 @@ def test_the_best_point_at_a_time_limit():
     program = parse_lp(text.replace("max x0", "max " + " + ".join(f"x{j}" for j in range(60))))
     solution = solve(program, time_limit=1.0)
     assert (solution.status, solution.objective) == ("time limit", None)
-    assert (program.matrix @ np.array(solution.x) <= program.row_upper + 1e-6).all()
+    x = np.array(solution.x)
+    assert (program.matrix @ x <= program.row_upper + 1e-6).all() and x.sum() > 1
+    assert np.abs(x - np.round(x)).max() < 1e-6
+
+
+def test_a_limit_does_not_grow_with_the_time_of_earlier_runs():
+    """HiGHS counts the time of all runs for a linear program, that of one for an integer one."""
+
+    class Clock:
+        def getRunTime(self):
+            return 100.0
+
+        def setOptionValue(self, name, value):
+            self.limit = value
+
+    for integer, least, most in ((False, 100, 101), (True, 0, 1)):
+        highs = Clock()
+        stop_at(highs, time.monotonic() + 1.0, np.array([False, integer]))
+        assert least < highs.limit <= most
 
 
 def test_nl4opt_statuses_and_optima_equal_the_file(nl4opt_path):

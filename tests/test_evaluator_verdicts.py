@@ -260,6 +260,16 @@ def test_a_proof_where_the_optimum_is_not_known(monkeypatch):
     assert not Evaluator(time_limit=60).score(wrong, reference).exact
 
 
+@pytest.mark.parametrize("row", ["0 x >= 1", "x - x >= 1", "x >= 20", "x + y <= 9"])
+def test_another_model_where_the_optimum_of_the_reference_is_not_known(row):
+    text = lp("max 3 x + 2 y", "a: x + y <= 10, b: x + 3 y <= 15", "x y")
+    known = Reference.read(text)
+    hard = replace(known, solution=replace(known.solution, status="time limit", objective=None))
+    answer = text.replace("general", f" e: {row}\ngeneral")
+    assert judge(text.replace("general", " e: x <= 10\ngeneral"), hard).exact
+    assert not judge(answer, hard).exact
+
+
 def test_one_product_in_the_place_of_two():
     """Two variables may stand for one of the reference, but not one for two of the reference's."""
     one, two = lp("max 3 x", "x <= 10, x >= 1"), lp("max 3 x + 3 y", "x + y <= 10, x + y >= 1")

@@ -116,6 +116,22 @@ def test_a_hard_program_stops_within_its_limit(evaluator):
     assert all(s.reward > 0 for s in scores[1:])
 
 
+def test_a_reference_too_hard_to_solve_in_time():
+    """Its answers keep their partial credit, and one without a solution is not proved to be it."""
+    short = [f"u{i} - v{i}" for i in range(4)]
+    lines = market_split(4).split("\n")
+    lines[2:6] = [
+        line.replace(" =", f" + {s} =") for line, s in zip(lines[2:6], short, strict=True)
+    ]
+    reference = "\n".join(["min u0 + v0 + u1 + v1 + u2 + v2 + u3 + v3", *lines[1:]])
+    rows = ["x0 + x1 <= 1", "x3 + x4 <= 1", "x0 - x0 >= 1"]
+    texts = [reference.replace("binary", f" {row}\nbinary") for row in rows]
+    with Evaluator(workers=1, time_limit=0.5) as judge:
+        scores = judge.score_batch(texts, [reference] * len(texts))
+    assert [s.status for s in scores] == ["time limit", "time limit", "infeasible"]
+    assert all(0.3 < s.reward < 0.6 for s in scores)
+
+
 def test_memory_is_limited():
     """The address space of a worker cannot grow past its limit, and too little is said."""
     with Evaluator(workers=1, memory_limit_mb=700) as small:

@@ -14,6 +14,7 @@ resort.
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass, replace
 
@@ -36,7 +37,7 @@ from glm_ppo_utils.evaluator.program import (
     close,
     value_classes,
 )
-from glm_ppo_utils.evaluator.solver import OPTIONS, Solution, pass_model, solve
+from glm_ppo_utils.evaluator.solver import OPTIONS, Solution, pass_model, solve, stop_at
 
 # Rows that may be tried in one direction, iterations for each, for how many branch and bound is
 # tried, and its nodes for each.
@@ -44,6 +45,8 @@ MAX_ROWS = 2_000
 MAX_ITERATIONS = 5_000
 MAX_BRANCHINGS = 20
 MAX_NODES = 200
+# Seconds for the search of a second feasible point in one direction.
+QUICK = 0.2
 # How far a left-hand side may exceed its right-hand side, in rows whose largest coefficient is 1:
 # by the dual bound, by branch and bound, and at a point that is to show a difference.
 BOUND_TOLERANCE = 1e-10
@@ -52,7 +55,7 @@ POINT_TOLERANCE = 1e-6
 # How far away points are looked for that are to show it, and how many are kept.
 FAR = 100.0
 MOST_POINTS = 500
-# Numbers to compute for the points beyond the first ones.
+# At most this many numbers are computed for the second round of points.
 POINTS_WORK = 1_000_000
 # Branch and bound is believed only where its tolerance is small beside every coefficient.
 SMALLEST_COEFFICIENT = 1e-4
@@ -80,6 +83,7 @@ def prove_equal(
     reference: LinearProgram,
     pairs: Ints,
     points: tuple[Floats, Floats],
+    deadline: float = math.inf,
 ) -> list[str] | None:
     """What had to be proved to show that two programs are equivalent; None if it was not proved.
 
@@ -91,8 +95,10 @@ def prove_equal(
         Variables of the candidate and the reference that correspond. The others must be defined by
         equations, and are eliminated.
     points : pair of arrays ``[points, variables]``
-        Feasible points of each, in the order of its variables, as many as are known; both programs
+        Feasible points of each, in the order of its variables, as many as are known; the reference
         must be feasible.
+    deadline : float
+        What `time.monotonic` shows when the solver has to stop.
 
     Returns
     -------
@@ -104,7 +110,7 @@ def prove_equal(
         return None
     p = only_columns(candidate, pairs[:, 0])
     q = only_columns(reference, pairs[:, 1])
-    if p is None or q is None:
+    if p is None or q is None or contradicts_itself(p):
         return None
     mine, theirs = inequalities(p), inequalities(q)
     goals = objective_gap(p, q)
@@ -120,7 +126,7 @@ def prove_equal(
         (q, theirs, goals, "{} follows"),
     ):
         rows = missing(have, want, program)
-        reasons = prove(program, rows)
+        reasons = prove(program, rows, deadline)
         if reasons is None:
             return None
         for row, right, reason in zip(rows.matrix, rows.right, reasons, strict=True):
@@ -129,26 +135,36 @@ def prove_equal(
     return found
 
 
+def contradicts_itself(program: LinearProgram) -> bool:
+    """Whether a row without variables says something false, such as ``0 >= 1``."""
+    empty = ~program.matrix.any(axis=1)
+    wrong = (program.row_lower > POINT_TOLERANCE) | (program.row_upper < -POINT_TOLERANCE)
+    return bool((empty & wrong).any())
+
+
 def breaks(rows: Inequalities, points: Floats) -> bool:
     """Whether one of the points shows that not all of the inequalities hold."""
     return bool((points @ rows.matrix.T > rows.right + POINT_TOLERANCE).any())
 
 
 def has_two_points(program: LinearProgram, solution: Solution) -> bool:
-    """Whether more than one point is feasible; of one point every program is equivalent."""
+    """Whether more than one point is feasible; of one point every program is equivalent.
+
+    Not looked into where that takes long.
+    """
     if solution.status == "unbounded" or len(feasible_points(program, solution)) > 1:
         return True
-    directions = [program.cost, *np.eye(len(program.names))[:5]]
-    for direction in directions:
-        ends = [
-            solve(replace(program, objective=direction, offset=0.0, maximize=maximize))
-            for maximize in (True, False)
-        ]
-        if "unbounded" in (ends[0].status, ends[1].status):
-            return True
-        if ends[0].objective is not None and ends[1].objective is not None:
-            if ends[0].objective - ends[1].objective > POINT_TOLERANCE:
+    known = np.array(solution.x)
+    for direction in [program.cost, *np.eye(len(program.names))[:5]]:
+        for maximize in (True, False):
+            turned = replace(program, objective=direction, offset=0.0, maximize=maximize)
+            found = solve(turned, QUICK)
+            if found.status == "unbounded":
                 return True
+            if found.x and (np.abs(known - found.x) > POINT_TOLERANCE * (1 + np.abs(known))).any():
+                return True
+            if found.status == "time limit":
+                return False
     return False
 
 
@@ -164,7 +180,8 @@ def feasible_points(program: LinearProgram, solution: Solution, twice: bool = Fa
     solved = np.array(solution.x)
     points = feasible_moves(program, np.where(program.integer, np.round(solved), solved)[None])
     if twice:
-        starts = points[: POINTS_WORK // (program.matrix.size + 4 * points.shape[1] ** 2)]
+        cost_of_one = program.matrix.size + 4 * points.shape[1] ** 2
+        starts = points[: POINTS_WORK // cost_of_one]
         points = np.vstack([points, feasible_moves(program, starts)])
     return np.vstack([solved, points[:MOST_POINTS]])
 
@@ -236,7 +253,7 @@ def inequalities(program: LinearProgram) -> Inequalities:
     eye = np.eye(len(program.names))
     matrix = np.vstack([program.matrix, -program.matrix, eye, -eye])
     right = np.concatenate([program.row_upper, -program.row_lower, program.upper, -program.lower])
-    keep = (right < np.inf) & matrix.any(axis=1)  # a feasible point keeps rows without variables
+    keep = (right < np.inf) & matrix.any(axis=1)  # see `contradicts_itself` for the other rows
     size = np.abs(matrix[keep]).max(axis=1, initial=0.0)
     return Inequalities(matrix[keep] / size[:, None] + 0.0, right[keep] / size)
 
@@ -273,13 +290,14 @@ def objective_gap(p: LinearProgram, q: LinearProgram) -> Inequalities:
 # -- the proofs
 
 
-def prove(program: LinearProgram, rows: Inequalities) -> list[str] | None:
+def prove(program: LinearProgram, rows: Inequalities, deadline: float) -> list[str] | None:
     """Why each inequality holds at every feasible point of the program; None if one may not."""
     if not len(rows.right):
         return []
     if len(rows.right) > MAX_ROWS:
         return None
     highs = _prover()
+    stop_at(highs, deadline, np.zeros_like(program.integer))
     load(highs, program, np.zeros_like(program.integer))
     found: list[str] = []
     left = []
@@ -305,6 +323,7 @@ def prove(program: LinearProgram, rows: Inequalities) -> list[str] | None:
     for row, right in left:
         if np.abs(row[row != 0]).min() < SMALLEST_COEFFICIENT:
             return None
+        stop_at(highs, deadline, program.integer)
         set_objective(highs, row)
         if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             return None
@@ -350,11 +369,6 @@ def set_objective(highs: highspy.Highs, row: Floats) -> None:
     """Maximise the row."""
     highs.changeColsCost(len(row), np.arange(len(row), dtype=np.int32), row)
     highs.run()
-
-
-def limit_time(seconds: float) -> None:
-    """How long the solver may work on all the proofs from now on."""
-    _prover().setOptionValue("time_limit", _prover().getRunTime() + seconds)
 
 
 def _prover() -> highspy.Highs:

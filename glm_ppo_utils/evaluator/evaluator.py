@@ -29,8 +29,8 @@ class Evaluator:
         Number of worker processes, started on first use; 0 scores in this process, where the limits
         are only asked of the solver. Workers need Linux or macOS, and the memory limit Linux.
     time_limit : float
-        Seconds for one answer by the clock for the solver, and half as long for proofs. A worker as
-        a whole has half a second more than this, of processor time, and is then killed.
+        Seconds by the clock for solving an answer, and half as long for a proof. A worker is killed
+        after ``time_limit`` and half a second of processor time in all.
     memory_limit_mb : int
         Address space of a worker, in MiB.
     cache_size : int

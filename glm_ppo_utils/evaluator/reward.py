@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,6 @@ from glm_ppo_utils.evaluator.canonical_form import eliminate, merge_columns, sim
 from glm_ppo_utils.evaluator.certificate import (
     feasible_points,
     has_two_points,
-    limit_time,
     prove_equal,
 )
 from glm_ppo_utils.evaluator.differences import list_differences
@@ -41,6 +41,9 @@ AGREEMENT_PART = 0.20
 TYPED_IN = 0.20
 # A row this near to a multiple of the objective, and this near to the optimum, states it.
 NEARLY = 1e-3
+# Seconds that comparing and proving may take where solving has taken all of its own; a worker has a
+# little more.
+SPARE = 0.4
 # Similarity counts by its fourth power: a model half right is worth next to nothing, and the step
 # from one wrong number to none is the largest.
 SHARPNESS = 4
@@ -160,6 +163,7 @@ def judge(
     response: str, reference: Reference, time_limit: float = 2.0, limits: Limits | None = None
 ) -> Score:
     """Score one response; never raises on what the response says."""
+    deadline = time.monotonic() + time_limit + SPARE
     program = read_answer(response, limits)
     if isinstance(program, Score):
         return program
@@ -178,22 +182,20 @@ def judge(
         edits = min([edits, *reduced_distances(reduced, simple, reference)])
     if edits == 0 and may_be_equal:
         return exact_score(program, solution, reference)
-    typed_in = False
     if may_be_equal:
         points = feasible_points(simple, solution)
-        if reference.can_certify:
-            # Where the solver ran out of time, little is left.
-            limit_time(time_limit / (2 if agrees else 20))
-            proofs = certify(simple, reduced, matching, points, reference)
+        if solution.status != "infeasible" and reference.can_certify:
+            until = min(deadline, time.monotonic() + time_limit / 2)
+            proofs = certify(simple, reduced, matching, points, reference, until)
             if proofs is not None:
                 return certified_score(solution, edits, proofs, reference)
-        if agrees and not reference.states_optimum:
-            typed_in = types_in_optimum(simple, reduced, solution, points, time_limit)
     edits = edits or matching.distance
     similarity = max(0.0, 1.0 - edits / max(1, reference.size))
     reward = PARSE_PART + (SIMILARITY_PART + AGREEMENT_PART * agrees) * similarity**SHARPNESS
-    if typed_in:
-        reward = min(reward, TYPED_IN)
+    if agrees and reward > TYPED_IN and not reference.states_optimum:
+        left = min(time_limit, max(0.0, deadline - time.monotonic()))
+        if types_in_optimum(simple, reduced, solution, points, left):
+            reward = TYPED_IN
     found = [d.text for d in list_differences(simple, reference.simple, matching)]
     return Score(
         reward=reward,
@@ -277,6 +279,7 @@ def certify(
     matching: Matching,
     points: Floats,
     reference: Reference,
+    deadline: float,
 ) -> list[str] | None:
     """What the solver proved to show that an answer is equivalent; None if it could not.
 
@@ -296,7 +299,7 @@ def certify(
             forms.append((reduced, reference.reduced, paired))
     for p, q, paired in forms:
         known = points[:, places(p, simple)], reference.points[:, places(q, theirs)]
-        proofs = prove_equal(p, q, paired, known)
+        proofs = prove_equal(p, q, paired, known, deadline)
         if proofs is not None:
             return proofs
     return None

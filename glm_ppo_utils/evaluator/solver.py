@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 
 import highspy
@@ -70,28 +71,38 @@ def solve(program: LinearProgram, time_limit: float = 2.0) -> Solution:
         feasible = ((program.row_lower <= 0) & (program.row_upper >= 0)).all()
         return Solution("optimal", program.offset) if feasible else Solution("infeasible")
     highs = _solver()
-    # The clock of a solver that is used again runs on.
-    highs.setOptionValue("time_limit", highs.getRunTime() + time_limit)
-    relaxed = _run(highs, program, program.objective, np.zeros_like(program.integer))
+    deadline = time.monotonic() + time_limit
+    relaxed = _run(highs, deadline, program, program.objective, np.zeros_like(program.integer))
     x = np.array(relaxed.x)
     solved = relaxed.status == "optimal"
     whole = np.abs(x - np.round(x)) <= 1e-9 if solved else ~program.integer
     if relaxed.status == "infeasible" or whole[program.integer].all():
         solution = relaxed
     else:
-        solution = _run(highs, program, program.objective, program.integer)
+        solution = _run(highs, deadline, program, program.objective, program.integer)
     if solution.status in ("unbounded", "infeasible", "unbounded or infeasible"):
         # HiGHS 1.15.1 calls some unbounded programs with parallel rows infeasible: ask for a point.
-        point = _run(highs, program, np.zeros_like(program.objective), program.integer)
+        point = _run(highs, deadline, program, np.zeros_like(program.objective), program.integer)
         solution = Solution("unbounded" if point.status == "optimal" else point.status)
     if solution.status == "solver error":
         del _this_thread.highs
     return solution
 
 
+def stop_at(highs: highspy.Highs, deadline: float, integer: Flags) -> None:
+    """Let the next run end when `time.monotonic` shows ``deadline``.
+
+    HiGHS compares its limit with the time of all runs so far for a linear program, and with that of
+    the run alone for an integer one.
+    """
+    left = max(0.0, deadline - time.monotonic())
+    highs.setOptionValue("time_limit", left if integer.any() else highs.getRunTime() + left)
+
+
 def _run(
-    highs: highspy.Highs, program: LinearProgram, objective: Floats, integer: Flags
+    highs: highspy.Highs, deadline: float, program: LinearProgram, objective: Floats, integer: Flags
 ) -> Solution:
+    stop_at(highs, deadline, integer)
     sense = highspy.ObjSense.kMaximize if program.maximize else highspy.ObjSense.kMinimize
     passed = pass_model(highs, program, sense, objective, program.offset, integer)
     if passed == highspy.HighsStatus.kError or highs.run() == highspy.HighsStatus.kError:
