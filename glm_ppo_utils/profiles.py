@@ -121,8 +121,8 @@ class PPOSettings:
     # Coefficient of the KL penalty, in spreads of the reward per nat; the spread is that of all
     # rewards seen. At 0 the reference model is not asked, and the log's KL null; 1e-9 shows it.
     kl_coef: float = 0.05
-    # KL in nats per response that the coefficient is adapted towards (Ziegler et al. 2019, section
-    # 2.2); None keeps the coefficient fixed.
+    # KL in nats per response that the coefficient is adapted towards (Ziegler et al. 2019,
+    # section 2.2); None keeps the coefficient fixed.
     kl_target: float | None = None
     # Gradient norm above which a gradient is scaled down; the policy's and the value head's are
     # measured apart.
@@ -256,7 +256,8 @@ class Profile:
     # Arguments of ``peft.LoraConfig``; None trains every parameter. An adapter of rank 16 on
     # ChatGLM3-6B has 3.9 million parameters: 62 MB with gradients and Adam's state in float32.
     lora: dict | None = None
-    # Put a description of the LP format before each problem, for a chat model without it.
+    # Put a description of the LP format before each problem, for a chat model that does not know
+    # it.
     instruct: bool = False
     # Problems for PPO, and held-out problems for evaluation.
     train_problems: int = 6400

@@ -18,7 +18,7 @@ _HOME = {
     "hidden_states_are_sequence_first": "head",
     "write_checkpoint": "saving",
     "save_checkpoint": "saving",
-    "gradient_checkpointing_is_on": ".gradient_checkpointing",
+    "gradient_checkpointing_is_on": ".gradient_checkpointing",  # one room up
     "patch_generation": "compat",
     "published_config": "hub",
     "random_policy": "loading",

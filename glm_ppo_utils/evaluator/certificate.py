@@ -213,9 +213,8 @@ def along_axes(program: LinearProgram, points: Floats) -> Floats:
         room = np.fmin(room, way * (bound - points)) * (1 - WHOLE)
         room = np.where(program.integer, np.floor(room + 10 * FAR * WHOLE), room)
         lengths += [way * step, way * room]
-    return np.concatenate(
-        [length[:, :, None] * np.eye(points.shape[1]) for length in lengths], axis=1
-    )
+    axes = np.eye(points.shape[1])
+    return np.concatenate([length[:, :, None] * axes for length in lengths], axis=1)
 
 
 # -- the same variables on both sides

@@ -397,7 +397,8 @@ class _Parser:
     def apply_bound(self, sides: list[Any], senses: list[str], start: int) -> None:
         if len(sides) == 2 and isinstance(sides[0], str):
             sides, senses = sides[::-1], [FLIPPED[senses[0]]]
-        if [isinstance(side, str) for side in sides] not in ([False, True], [False, True, False]):
+        is_name = [isinstance(side, str) for side in sides]
+        if is_name not in ([False, True], [False, True, False]):
             raise self.error("expected a bound: number <= variable <= number", start)
         if len(senses) == 2 and (senses[0] != senses[1] or senses[0] == "="):
             raise self.error("a range needs <= twice or >= twice", start)

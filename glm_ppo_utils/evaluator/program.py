@@ -119,9 +119,11 @@ def value_classes(*arrays: Floats) -> list[Ints]:
     values = flat[order]
     classes = np.zeros(len(values), dtype=np.int64)
     classes[1:] = np.cumsum(~close(values[1:], values[:-1]))
+    # First the classes of negative numbers, then that of 0, then those of positive ones.
     negative = int(np.searchsorted(values, 0.0))
     zero = int(classes[negative - 1]) + 1 if negative else 0
-    classes[negative:] += len(used) < len(flat)
+    if len(used) < len(flat):
+        classes[negative:] += 1
     ids = np.full(len(flat), zero)
     ids[order] = classes
     parts = np.split(ids, np.cumsum([a.size for a in arrays])[:-1])

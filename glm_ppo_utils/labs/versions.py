@@ -68,7 +68,7 @@ class Row:
     step: str
     result: str  # "ok", "fail", or "not reached" when an earlier step had to work first
     exception: str = ""  # type and message
-    at: str = ""  # "file:line function" of the innermost frame outside torch's calling of modules
+    at: str = ""  # "file:line function" of the innermost frame outside torch/nn/modules
 
 
 class OverlayError(RuntimeError):
@@ -137,7 +137,7 @@ def _companions(transformers: str) -> list[str]:
 def run_probe(transformers: str, *arguments: str) -> list[dict]:
     """Run ``python -m glm_ppo_utils.labs.probe`` under a version of transformers.
 
-    Returns the lines of JSON that the probe wrote; `arguments` are its own, but the checkpoint.
+    Returns the lines of JSON that the probe wrote; `arguments` are its own without the checkpoint.
 
     Raises
     ------

@@ -359,7 +359,7 @@ def adapter_is_fresh(policy: nn.Module) -> bool:
 
 
 def adapter_at_start(policy: PreTrainedModelWrapper) -> Callable[[], AbstractContextManager]:
-    """A context in which the adapter has the weights that PPO started from.
+    """A function that makes a context in which the adapter has the weights PPO started from.
 
     TRL's reference model under LoRA is the policy with its adapter disabled. That is right for a
     fresh adapter. One that SFT has trained is part of the reference: disabling it would pull PPO

@@ -102,7 +102,10 @@ def _load(
     names: dict[str, str],
     plain: Callable[[Record, str], Record | None] = lambda record, where: record,
 ) -> list[Problem]:
-    """The problems whose fields have these `names` in what `plain` makes of an object."""
+    """The problems in a source, whose fields have these `names`.
+
+    `plain` turns an object of another format into one with these fields, or None to leave it out.
+    """
     problems: dict[str, Problem] = {}
     places: dict[str, str] = {}
     for place, (where, record) in enumerate(records(source), 1):
