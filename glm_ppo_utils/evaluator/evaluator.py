@@ -30,7 +30,7 @@ class Evaluator:
         are only asked of the solver. Workers need Linux or macOS, and the memory limit Linux.
     time_limit : float
         Seconds by the clock for solving an answer, and half as long for a proof. A worker is killed
-        after ``time_limit`` and half a second of processor time in all.
+        after 1.05 times this and half a second of processor time in all.
     memory_limit_mb : int
         Address space of a worker, in MiB.
     cache_size : int

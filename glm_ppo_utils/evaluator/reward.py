@@ -44,6 +44,8 @@ NEARLY = 1e-3
 # Seconds that comparing and proving may take where solving has taken all of its own; a worker has a
 # little more.
 SPARE = 0.4
+# The share of the time limit that a proof gets in any case.
+PROOF_SHARE = 0.05
 # Similarity counts by its fourth power: a model half right is worth next to nothing, and the step
 # from one wrong number to none is the largest.
 SHARPNESS = 4
@@ -185,7 +187,8 @@ def judge(
     if may_be_equal:
         points = feasible_points(simple, solution)
         if solution.status != "infeasible" and reference.can_certify:
-            until = min(deadline, time.monotonic() + time_limit / 2)
+            now = time.monotonic()
+            until = min(max(deadline, now + PROOF_SHARE * time_limit), now + time_limit / 2)
             proofs = certify(simple, reduced, matching, points, reference, until)
             if proofs is not None:
                 return certified_score(solution, edits, proofs, reference)

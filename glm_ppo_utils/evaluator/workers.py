@@ -23,7 +23,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from glm_ppo_utils.evaluator.reward import Score, zero
+from glm_ppo_utils.evaluator.reward import PROOF_SHARE, Score, zero
 
 # Seconds of processor time beyond the limit that a worker has: HiGHS should have stopped by itself.
 GRACE = 0.5
@@ -39,6 +39,11 @@ KEPT = 32 << 20
 # Gives a score for a response, its goal and settings; defined in a module, so that it can be sent.
 Judge = Callable[..., Score]
 Call = tuple[Any, ...]
+
+
+def processor_time(time_limit: float) -> float:
+    """Seconds of processor time that a worker has for an answer."""
+    return (1 + PROOF_SHARE) * time_limit + GRACE
 
 
 class Pool:
@@ -106,7 +111,7 @@ class Worker:
         start = time.monotonic()
         try:
             self.connection.send(self.message(judge, call))
-            if self.connection.poll(PATIENCE * (self.time_limit + GRACE)):
+            if self.connection.poll(PATIENCE * processor_time(self.time_limit)):
                 return self.connection.recv()
             too_long = True
         except (EOFError, OSError):
@@ -198,7 +203,7 @@ def serve(handle: int, time_limit: float, memory_limit_mb: int) -> None:
                 goals[key] = pickle.loads(data)
             # Counts processor time, so a busy machine costs no reward. Its signal ends the process,
             # even inside the solver and with nobody left to kill it.
-            signal.setitimer(signal.ITIMER_PROF, time_limit + GRACE)
+            signal.setitimer(signal.ITIMER_PROF, processor_time(time_limit))
             try:
                 score = judge(response, goals[key], *settings)
             except MemoryError:
