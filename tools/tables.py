@@ -189,6 +189,18 @@ def loop_speed() -> str:
     )
 
 
+def formulation_bench() -> str:
+    """What the evaluator says of two models of one problem, by what FormulationBench says."""
+    pairs = read("formulation_bench")
+    rows = []
+    for same, name in {True: "the first in another form", False: "another model"}.items():
+        part = pairs[pairs.same == same]
+        how = part[part.exact].decided_by
+        ways = [int((how == way).sum()) for way in ("canonical", "certified")]
+        rows.append([name, len(part), len(how), *ways])
+    return table(["the second model is", "pairs", "exact", "by canonical form", "by proof"], rows)
+
+
 def evaluator_speed() -> str:
     """The evaluator beside other ways to grade an answer."""
     return table(
