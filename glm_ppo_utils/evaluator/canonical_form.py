@@ -127,6 +127,7 @@ def _merge_parallel(program: LinearProgram) -> LinearProgram:
     return replace(program, row_lower=low, row_upper=high).keep_rows(keep)
 
 
+@np.errstate(invalid="ignore")
 def merge_columns(program: LinearProgram) -> LinearProgram:
     """Write one variable for several that occur as their sum (or difference) only.
 
