@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 import time
 from random import Random
 
@@ -80,6 +82,17 @@ def test_a_limit_does_not_grow_with_the_time_of_earlier_runs():
         highs = Clock()
         stop_at(highs, time.monotonic() + 1.0, np.array([False, integer]))
         assert least < highs.limit <= most
+
+
+def test_a_program_on_which_presolve_never_ends():
+    """In a process of its own, as HiGHS would look at no clock."""
+    text = """max tables + 8 beds - chairs + 3 desks + 8 lamps
+    st\n tables + beds + 2 chairs - desks = 26\n - tables + chairs <= 21
+    beds + chairs - sum = 0\n 2 beds + 2 chairs - 2 sum = 0\n - tables + chairs <= 26
+    bounds\n beds = 1\n -inf <= sum <= 49\n general\n tables desks\n binary\n chairs\n end"""
+    call = "import sys; from glm_ppo_utils.evaluator import *; print(solve(parse_lp(sys.argv[1])))"
+    done = subprocess.run([sys.executable, "-c", call, text], capture_output=True, timeout=60)
+    assert b"status='unbounded'" in done.stdout, done.stderr
 
 
 def test_nl4opt_statuses_and_optima_equal_the_file(nl4opt_path):

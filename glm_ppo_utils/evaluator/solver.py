@@ -21,6 +21,9 @@ STATUS = {
 
 FEASIBLE = int(highspy.SolutionStatus.kSolutionStatusFeasible)
 
+# Coefficients, zeros included, of an integer program that needs no presolve.
+SMALL = 2_500
+
 OPTIONS = {
     "output_flag": False,
     # Another number of threads in the same process is an error in HiGHS: always 1.
@@ -103,6 +106,9 @@ def _run(
     highs: highspy.Highs, deadline: float, program: LinearProgram, objective: Floats, integer: Flags
 ) -> Solution:
     stop_at(highs, deadline, integer)
+    # The presolve of HiGHS 1.15.1 never ends on some small integer programs, whatever the limits.
+    plain = integer.any() and program.matrix.size <= SMALL
+    highs.setOptionValue("presolve", "off" if plain else "choose")
     sense = highspy.ObjSense.kMaximize if program.maximize else highspy.ObjSense.kMinimize
     passed = pass_model(highs, program, sense, objective, program.offset, integer)
     if passed == highspy.HighsStatus.kError or highs.run() == highspy.HighsStatus.kError:
