@@ -37,7 +37,7 @@ from glm_ppo_utils.evaluator.program import (
     close,
     value_classes,
 )
-from glm_ppo_utils.evaluator.solver import OPTIONS, SMALL, Solution, pass_model, solve, stop_at
+from glm_ppo_utils.evaluator.solver import OPTIONS, Solution, is_plain, pass_model, solve, stop_at
 
 # Rows that may be tried in one direction, iterations for each, for how many branch and bound is
 # tried, and its nodes for each.
@@ -359,9 +359,9 @@ def dual_bound(highs: highspy.Highs, program: LinearProgram, row: Floats) -> tup
 
 def load(highs: highspy.Highs, program: LinearProgram, integer: Flags) -> None:
     """Give the solver a program without its objective."""
-    large = integer.any() and program.matrix.size > SMALL
-    highs.setOptionValue("presolve", "choose" if large else "off")
     nothing = np.zeros(len(program.names))
+    presolve = integer.any() and not is_plain(program, nothing)
+    highs.setOptionValue("presolve", "choose" if presolve else "off")
     pass_model(highs, program, highspy.ObjSense.kMaximize, nothing, 0.0, integer)
 
 

@@ -21,8 +21,9 @@ STATUS = {
 
 FEASIBLE = int(highspy.SolutionStatus.kSolutionStatusFeasible)
 
-# Coefficients, zeros included, of an integer program that needs no presolve.
+# Coefficients, zeros included, and the largest number of an integer program that needs no presolve.
 SMALL = 2_500
+MODERATE = 1e6
 
 OPTIONS = {
     "output_flag": False,
@@ -102,13 +103,25 @@ def stop_at(highs: highspy.Highs, deadline: float, integer: Flags) -> None:
     highs.setOptionValue("time_limit", left if integer.any() else highs.getRunTime() + left)
 
 
+def is_plain(program: LinearProgram, objective: Floats) -> bool:
+    """Whether an integer program is better solved without presolve.
+
+    HiGHS 1.15.1 looks at no limit in two cases: its presolve never ends on some small programs, and
+    its branch and bound never ends without presolve on some with numbers from 1e9 to 1e15.
+    """
+    if program.matrix.size > SMALL:
+        return False
+    ends = program.lower, program.upper, program.row_lower, program.row_upper
+    numbers = np.abs(np.concatenate([objective, program.matrix.ravel(), *ends]))
+    return bool((numbers[np.isfinite(numbers)] <= MODERATE).all())
+
+
 def _run(
     highs: highspy.Highs, deadline: float, program: LinearProgram, objective: Floats, integer: Flags
 ) -> Solution:
     stop_at(highs, deadline, integer)
-    # The presolve of HiGHS 1.15.1 never ends on some small integer programs, whatever the limits.
-    plain = integer.any() and program.matrix.size <= SMALL
-    highs.setOptionValue("presolve", "off" if plain else "choose")
+    presolve = "off" if integer.any() and is_plain(program, objective) else "choose"
+    highs.setOptionValue("presolve", presolve)
     sense = highspy.ObjSense.kMaximize if program.maximize else highspy.ObjSense.kMinimize
     passed = pass_model(highs, program, sense, objective, program.offset, integer)
     if passed == highspy.HighsStatus.kError or highs.run() == highspy.HighsStatus.kError:
