@@ -143,7 +143,8 @@ def one_round(pairs: list[tuple[str, str]]) -> dict[str, float]:
     evaluator = Evaluator()
     evaluator.prepare(reference for _, reference in pairs)
     for reference in evaluator._references.values():
-        _ = reference.can_certify, reference.points  # by the first answer that needs them
+        # Computed once, by the first answer that needs them.
+        _ = reference.can_certify, reference.points
     return {
         "evaluator, distinct answers": rate(pairs, evaluator.score),
         "evaluator, answers seen before": rate(pairs * 20, evaluator.score),

@@ -14,11 +14,7 @@ from typing import Any
 import numpy as np
 
 from glm_ppo_utils.evaluator.canonical_form import eliminate, merge_columns, simplify
-from glm_ppo_utils.evaluator.certificate import (
-    feasible_points,
-    has_two_points,
-    prove_equal,
-)
+from glm_ppo_utils.evaluator.certificate import feasible_points, has_two_points, prove_equal
 from glm_ppo_utils.evaluator.differences import list_differences
 from glm_ppo_utils.evaluator.graph import Matching, match, size
 from glm_ppo_utils.evaluator.lp_format import (
